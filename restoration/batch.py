@@ -1,0 +1,65 @@
+"""What travels from the data to the objective and the metrics."""
+
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+
+__all__ = ["Batch"]
+
+
+@dataclass
+class Batch:
+    """Clean and degraded pictures of the same B images.
+
+    Attributes:
+        clean: float32 (B, 3, H, W) in [0, 1].
+        degraded: float32 (B, 3, H, W) in [0, 1].
+        mask: bool (B, 1, H, W); True where the pixel was erased (the hole).
+        severity: float32 (B,) in [0, 1]; 0 is the identity.
+        index: int64 (B,); names the image in its data set, and keys its draws.
+        label: int64 (B,), or None where the data set has no classes.
+
+    Raises:
+        ValueError: a field has another shape or type. (Ranges are checked by `check_range`, which costs a
+            pass over the pixels.)
+    """
+
+    clean: Tensor
+    degraded: Tensor
+    mask: Tensor
+    severity: Tensor
+    index: Tensor
+    label: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        batch, channels, height, width = self.clean.shape
+        if channels != 3:
+            raise ValueError(f"clean has {channels} channels; images are RGB, (B, 3, H, W)")
+        expected = {
+            "clean": ((batch, 3, height, width), torch.float32),
+            "degraded": ((batch, 3, height, width), torch.float32),
+            "mask": ((batch, 1, height, width), torch.bool),
+            "severity": ((batch,), torch.float32),
+            "index": ((batch,), torch.int64),
+        }
+        for name, (shape, dtype) in expected.items():
+            value = getattr(self, name)
+            if tuple(value.shape) != shape or value.dtype != dtype:
+                raise ValueError(
+                    f"{name} is {value.dtype} {tuple(value.shape)}; a batch of these images needs {dtype} {shape}"
+                )
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def check_range(self) -> None:
+        """Raises ValueError where a picture or a severity leaves [0, 1]."""
+        for name in ("clean", "degraded", "severity"):
+            low, high = getattr(self, name).aminmax()
+            if low < 0 or high > 1:
+                raise ValueError(f"{name} spans [{low:.3f}, {high:.3f}]; it must lie in [0, 1]")
+
+    def to(self, device: torch.device | str) -> "Batch":
+        moved = {field.name: getattr(self, field.name) for field in fields(self)}
+        return Batch(**{name: None if value is None else value.to(device) for name, value in moved.items()})

@@ -1,0 +1,22 @@
+"""Corruptions: what is done to the clean images."""
+
+from restoration.corruption.base import Corruption, Operator, Parameters
+from restoration.corruption.blur import Blur, GaussianBlur, MotionBlur
+from restoration.corruption.compose import OneOf, Sequence
+from restoration.corruption.erase import BlockMask, Erase
+from restoration.corruption.noise import GaussianNoise, SaltPepper
+
+__all__ = [
+    "BlockMask",
+    "Blur",
+    "Corruption",
+    "Erase",
+    "GaussianBlur",
+    "GaussianNoise",
+    "MotionBlur",
+    "OneOf",
+    "Operator",
+    "Parameters",
+    "SaltPepper",
+    "Sequence",
+]

@@ -1,0 +1,78 @@
+"""What a corruption is: random parameters apart from the operator that uses them."""
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from restoration.keyed import fold, uniform
+
+__all__ = ["Corruption", "Operator", "Parameters"]
+
+# Tensors whose first dimension is the image, on the CPU; compositions nest them by name.
+Parameters = dict[str, Any]
+
+
+class Operator(ABC):
+    """One way of damaging pictures.
+
+    Constants in pixels are stated for 64-pixel images and scale with the shorter side (protocol.md).
+    """
+
+    @abstractmethod
+    def sample(self, severity: Tensor, keys: Tensor, size: tuple[int, int]) -> Parameters:
+        """Draw the damage of each image.
+
+        Args:
+            severity: float32 (B,) in [0, 1]; 0 must give the identity.
+            keys: int64 (B,), one per image; every draw is a function of them.
+            size: height and width of the images, pixels.
+
+        Returns:
+            Explicit parameters, in the pixels of these images.
+        """
+
+    @abstractmethod
+    def apply(self, images: Tensor, parameters: Parameters) -> tuple[Tensor, Tensor]:
+        """Damage float32 images (B, 3, H, W) in [0, 1].
+
+        Returns:
+            The degraded images, same shape and range, and the hole: bool (B, 1, H, W), True where erased.
+        """
+
+
+class Corruption:
+    """An operator under the one knob of the protocol.
+
+    Args:
+        operator: what is done to the images.
+        strength: s in [0, 1].
+        severity: "uniform" draws u = s·U(0, 1) per image; "fixed" sets u = s.
+
+    Raises:
+        ValueError: a strength outside [0, 1], or another severity law.
+    """
+
+    def __init__(self, operator: Operator, strength: float = 1.0, severity: str = "uniform") -> None:
+        if not 0 <= strength <= 1:
+            raise ValueError(f"corruption.strength={strength}: it must lie in [0, 1]")
+        if severity not in ("uniform", "fixed"):
+            raise ValueError(f"corruption.severity={severity!r}: choose uniform or fixed")
+        self.operator = operator
+        self.strength = strength
+        self.severity = severity
+
+    def __call__(self, clean: Tensor, keys: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Damage clean images (B, 3, H, W) in [0, 1] as their keys (B,), on the CPU, say.
+
+        Returns:
+            degraded (B, 3, H, W) in [0, 1], mask bool (B, 1, H, W), severity float32 (B,) on the images' device.
+        """
+        severity = torch.full((len(keys),), float(self.strength))
+        if self.severity == "uniform":
+            severity = severity * uniform(fold(keys, "severity"), 1)[:, 0]
+        parameters = self.operator.sample(severity, keys, (clean.shape[-2], clean.shape[-1]))
+        with torch.autocast(clean.device.type, enabled=False):
+            degraded, mask = self.operator.apply(clean.float(), parameters)
+        return degraded, mask, severity.to(clean.device)

@@ -1,0 +1,81 @@
+"""Motion and Gaussian blur: one kernel per image, one grouped convolution per batch."""
+
+import math
+from abc import abstractmethod
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from restoration.corruption.base import Operator, Parameters
+from restoration.keyed import fold, uniform
+
+__all__ = ["Blur", "GaussianBlur", "MotionBlur"]
+
+# The kernel is 19×19 at 64 pixels.
+_RADIUS_PER_PIXEL = 9 / 64
+
+
+class Blur(Operator):
+    """Convolution with a kernel per image; the border reflects, its edge pixel not repeated."""
+
+    @abstractmethod
+    def kernels(self, parameters: Parameters, x: Tensor, y: Tensor) -> Tensor:
+        """Unnormalised kernels (B, k, k) at the offsets x, y (k, k), pixels, y pointing down."""
+
+    def apply(self, images: Tensor, parameters: Parameters) -> tuple[Tensor, Tensor]:
+        batch, _, height, width = images.shape
+        radius = math.ceil(min(height, width) * _RADIUS_PER_PIXEL)
+        offsets = torch.arange(-radius, radius + 1, dtype=torch.float32)
+        kernels = self.kernels(parameters, offsets[None, :], offsets[:, None])
+        kernels = (kernels / kernels.sum(dim=(1, 2), keepdim=True)).to(images.device)
+        # Images take the place of channels, so that each group of the convolution is one image.
+        padded = F.pad(images, (radius,) * 4, mode="reflect").transpose(0, 1)
+        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+            blurred = F.conv2d(padded, kernels[:, None], groups=batch).transpose(0, 1)
+        mask = torch.zeros(batch, 1, height, width, dtype=torch.bool, device=images.device)
+        # Rounding in the sum can leave [0, 1] by an ulp.
+        return blurred.clamp(0, 1).contiguous(), mask
+
+
+class MotionBlur(Blur):
+    """A straight, uniform camera motion.
+
+    Args:
+        length: the segment's length at severity 1, pixels of a 64-pixel image.
+    """
+
+    def __init__(self, length: float = 14.0) -> None:
+        self.length = length
+
+    def sample(self, severity: Tensor, keys: Tensor, size: tuple[int, int]) -> Parameters:
+        angle = uniform(fold(keys, "motion"), 1)[:, 0] * math.pi
+        return {"length": severity * (self.length * min(size) / 64), "angle": angle}
+
+    def kernels(self, parameters: Parameters, x: Tensor, y: Tensor) -> Tensor:
+        """Weight max(0, 1 − distance to the centred segment), which runs along (cos θ, sin θ)."""
+        cos, sin = parameters["angle"].cos()[:, None, None], parameters["angle"].sin()[:, None, None]
+        half = parameters["length"][:, None, None] / 2
+        along = x * cos + y * sin
+        across = y * cos - x * sin
+        beyond = (along.abs() - half).clamp(min=0)
+        return (1 - torch.hypot(beyond, across)).clamp(min=0)
+
+
+class GaussianBlur(Blur):
+    """Defocus as an isotropic Gaussian.
+
+    Args:
+        sigma: its standard deviation at severity 1, pixels of a 64-pixel image.
+    """
+
+    def __init__(self, sigma: float = 3.0) -> None:
+        self.sigma = sigma
+
+    def sample(self, severity: Tensor, keys: Tensor, size: tuple[int, int]) -> Parameters:
+        return {"sigma": severity * (self.sigma * min(size) / 64)}
+
+    def kernels(self, parameters: Parameters, x: Tensor, y: Tensor) -> Tensor:
+        # At σ = 0 every weight but the centre's underflows to 0: the identity.
+        sigma = parameters["sigma"].clamp(min=1e-3)[:, None, None]
+        return torch.exp(-(x.square() + y.square()) / (2 * sigma.square()))

@@ -1,0 +1,63 @@
+"""Corruptions made of corruptions."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from restoration.corruption.base import Operator, Parameters
+from restoration.keyed import fold, uniform
+
+__all__ = ["OneOf", "Sequence"]
+
+
+def _rows(parameters: Parameters, rows: Tensor) -> Parameters:
+    """The parameters of some of the images."""
+    return {name: _rows(value, rows) if isinstance(value, dict) else value[rows] for name, value in parameters.items()}
+
+
+class Sequence(Operator):
+    """One operator after another, at the same severity; the hole is the union of theirs.
+
+    Args:
+        steps: operators by name, in order. The name keys their draws and their parameters.
+    """
+
+    def __init__(self, steps: Mapping[str, Operator]) -> None:
+        self.steps = dict(steps)
+
+    def sample(self, severity: Tensor, keys: Tensor, size: tuple[int, int]) -> Parameters:
+        return {name: step.sample(severity, fold(keys, name), size) for name, step in self.steps.items()}
+
+    def apply(self, images: Tensor, parameters: Parameters) -> tuple[Tensor, Tensor]:
+        mask = torch.zeros_like(images[:, :1], dtype=torch.bool)
+        for name, step in self.steps.items():
+            images, hole = step.apply(images, parameters[name])
+            mask = mask | hole
+        return images, mask
+
+
+class OneOf(Operator):
+    """One of several operators per image, with equal probability.
+
+    Args:
+        choices: operators by name.
+    """
+
+    def __init__(self, choices: Mapping[str, Operator]) -> None:
+        self.choices = dict(choices)
+
+    def sample(self, severity: Tensor, keys: Tensor, size: tuple[int, int]) -> Parameters:
+        choice = (uniform(fold(keys, "one_of"), 1)[:, 0] * len(self.choices)).long()
+        drawn = {name: operator.sample(severity, fold(keys, name), size) for name, operator in self.choices.items()}
+        return {"choice": choice, **drawn}
+
+    def apply(self, images: Tensor, parameters: Parameters) -> tuple[Tensor, Tensor]:
+        degraded = images.clone()
+        mask = torch.zeros_like(images[:, :1], dtype=torch.bool)
+        for position, (name, operator) in enumerate(self.choices.items()):
+            rows = (parameters["choice"] == position).nonzero()[:, 0]
+            if len(rows):
+                chosen = rows.to(images.device)
+                degraded[chosen], mask[chosen] = operator.apply(images[chosen], _rows(parameters[name], rows))
+        return degraded, mask

@@ -1,0 +1,83 @@
+"""Randomness as an argument: every draw is a pure function of a key.
+
+A key is a 64-bit integer folded from whatever names the draw: (seed, purpose, epoch, image index). Draws come
+from hashing (key, counter) with the SplitMix64 finaliser (Steele, Lea & Flood 2014, "Fast splittable pseudorandom
+number generators"), so one image's draw never depends on its batch, its rank, the device or the version of torch.
+"""
+
+import math
+import zlib
+
+import torch
+from torch import Tensor
+
+__all__ = ["fold", "normal", "permutation", "uniform"]
+
+
+def _signed(value: int) -> int:
+    """Two's complement: torch has no uint64 arithmetic, and int64 multiplication wraps alike."""
+    value &= (1 << 64) - 1
+    return value - (1 << 64) if value >= 1 << 63 else value
+
+
+_GAMMA = _signed(0x9E3779B97F4A7C15)
+_MULTIPLIERS = (_signed(0xBF58476D1CE4E5B9), _signed(0x94D049BB133111EB))
+
+
+def _shift(z: Tensor, bits: int) -> Tensor:
+    """Logical right shift (torch's is arithmetic)."""
+    return (z >> bits) & ((1 << (64 - bits)) - 1)
+
+
+def _mix(z: Tensor) -> Tensor:
+    z = (z ^ _shift(z, 30)) * _MULTIPLIERS[0]
+    z = (z ^ _shift(z, 27)) * _MULTIPLIERS[1]
+    return z ^ _shift(z, 31)
+
+
+def fold(*parts: int | str | Tensor) -> Tensor:
+    """One key per image from the parts that name a draw.
+
+    Args:
+        parts: integers, strings (a purpose such as "blur") and int64 tensors that broadcast together.
+
+    Returns:
+        int64 keys of the broadcast shape, on the device of the tensor parts.
+    """
+    device = next((part.device for part in parts if isinstance(part, Tensor)), torch.device("cpu"))
+    key = torch.zeros((), dtype=torch.int64, device=device)
+    for part in parts:
+        if isinstance(part, str):
+            part = zlib.crc32(part.encode())
+        if isinstance(part, int):
+            part = torch.tensor(_signed(part), device=device)
+        key = _mix(key * 3 + part + _GAMMA)
+    return key
+
+
+def _bits(keys: Tensor, count: int) -> Tensor:
+    """(B, count) hashed 64-bit words of the keys (B,)."""
+    counter = torch.arange(1, count + 1, device=keys.device) * _GAMMA
+    return _mix(keys[:, None] + counter)
+
+
+def uniform(keys: Tensor, count: int) -> Tensor:
+    """Uniform draws in [0, 1): float32 (B, count) from int64 keys (B,)."""
+    return _shift(_bits(keys, count), 40).float() * 2.0**-24
+
+
+def normal(keys: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Standard normal draws: float32 (B, *shape) from int64 keys (B,), by Box and Muller's transform."""
+    count = math.prod(shape)
+    half = (count + 1) // 2
+    bits = _bits(keys, half)
+    # Two 24-bit uniforms from each word; the first is kept off 0, where the logarithm diverges.
+    radius = (_shift(bits, 40).float() + 1.0).mul_(2.0**-24).log_().mul_(-2.0).sqrt_()
+    angle = ((bits & 0xFFFFFF).float()).mul_(2.0 * math.pi * 2.0**-24)
+    draws = torch.cat([radius * angle.cos(), radius * angle.sin()], dim=1)
+    return draws[:, :count].reshape(len(keys), *shape)
+
+
+def permutation(size: int, *parts: int | str) -> Tensor:
+    """The order of `size` items that belongs to a key: int64 (size,)."""
+    return torch.argsort(_mix(fold(*parts) + torch.arange(1, size + 1) * _GAMMA), stable=True)
