@@ -1,0 +1,7 @@
+"""Backbones: networks that predict the clean image."""
+
+from restoration.backbone.base import Backbone, Context, DamageEstimate
+from restoration.backbone.encoder import Encoder
+from restoration.backbone.resnet_unet import ResNetUNet
+
+__all__ = ["Backbone", "Context", "DamageEstimate", "Encoder", "ResNetUNet"]

@@ -1,0 +1,59 @@
+"""What every backbone offers: encode once per image, then one pass per evaluation of the flow."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+__all__ = ["Backbone", "Context", "DamageEstimate"]
+
+
+@dataclass
+class DamageEstimate:
+    """What the network believes of the damage; blind, from the degraded image alone.
+
+    Attributes:
+        hole_logit: (B, 1, H, W), log-odds that a pixel was erased.
+        severity: (B,) in [0, 1].
+    """
+
+    hole_logit: Tensor
+    severity: Tensor
+
+
+@dataclass
+class Context:
+    """All that a backbone derives from the degraded image, computed once per image.
+
+    Attributes:
+        degraded: (B, 3, H, W) in [−1, 1].
+        cache: the backbone's own tensors.
+        damage: its estimate of the damage.
+    """
+
+    degraded: Tensor
+    cache: Any
+    damage: DamageEstimate
+
+
+class Backbone(nn.Module, ABC):
+    """Predicts the clean image from the flow's state.
+
+    Attributes:
+        stride: heights and widths must be multiples of it.
+    """
+
+    stride: int
+
+    @abstractmethod
+    def encode(self, degraded: Tensor) -> Context:
+        """Context of degraded images (B, 3, H, W) in [−1, 1]."""
+
+    @abstractmethod
+    def forward(self, x_t: Tensor, t: Tensor, context: Context) -> Tensor:
+        """Clean images (B, 3, H, W) as predicted from the state x_t (B, 3, H, W) at times t (B,); all in [−1, 1]."""
+
+    def stages(self) -> dict[str, list[nn.Parameter]]:
+        """Parameters by the name of the training group they belong to."""
+        return {"decoder": list(self.parameters())}

@@ -1,0 +1,30 @@
+"""Embedding of the flow's time."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["FourierEmbedding"]
+
+
+class FourierEmbedding(nn.Module):
+    """Sines and cosines of t, then a small network.
+
+    The bandwidth is bounded (at most 8 periods over [0, 1], and no factor of 1000), so that the embedding stays
+    smooth enough in t to be differentiated.
+
+    Args:
+        width: of the embedding.
+        frequencies: π, 2π, … 16π.
+    """
+
+    def __init__(self, width: int, frequencies: int = 16) -> None:
+        super().__init__()
+        self.register_buffer("frequencies", math.pi * torch.arange(1, frequencies + 1), persistent=False)
+        self.network = nn.Sequential(nn.Linear(2 * frequencies, width), nn.SiLU(), nn.Linear(width, width))
+
+    def forward(self, t: Tensor) -> Tensor:
+        """(B, width) of times t (B,) in [0, 1]."""
+        phase = t[:, None] * self.frequencies
+        return self.network(torch.cat([phase.sin(), phase.cos()], dim=1))

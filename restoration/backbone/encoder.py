@@ -1,0 +1,121 @@
+"""A pretrained image classifier as feature extractor."""
+
+from pathlib import Path
+from typing import Literal
+
+import timm
+import torch
+from timm.models import load_state_dict
+from torch import Tensor, nn
+
+from restoration.errors import UserError
+
+__all__ = ["Encoder"]
+
+_MEAN = (0.485, 0.456, 0.406)
+_STD = (0.229, 0.224, 0.225)
+
+
+class Encoder(nn.Module):
+    """Any timm `features_only` model; by default a ResNet-34.
+
+    Args:
+        model: timm's name, without tag.
+        weights: a timm tag such as "a1_in1k" (fetched from the hub), a local .safetensors or .pth file, "random",
+            or "checkpoint" where a state dict will follow.
+        stem: "imagenet" as timm builds it, or "no_pool" without the max-pool: twice the resolution at every level,
+            for images much smaller than ImageNet's.
+
+    Attributes:
+        strides, channels: of the feature maps, finest first, one map (the deepest) for each stride.
+
+    Raises:
+        UserError: weights that cannot be had or do not fit, a model without max-pool to leave out.
+    """
+
+    def __init__(
+        self, model: str = "resnet34", weights: str = "a1_in1k", stem: Literal["imagenet", "no_pool"] = "no_pool"
+    ) -> None:
+        super().__init__()
+        self.pretrained = weights != "random"
+        self.model = _create(model, weights)
+        if stem == "no_pool":
+            if not isinstance(getattr(self.model, "maxpool", None), nn.Module):
+                raise UserError(f"backbone.encoder.stem=no_pool: {model} has no max-pool; use stem=imagenet")
+            self.model.maxpool = nn.Identity()
+        elif stem != "imagenet":
+            raise UserError(f"backbone.encoder.stem={stem!r}: choose imagenet or no_pool")
+        # Images arrive in [−1, 1], where ImageNet's statistics read 2·mean − 1 and 2·std.
+        self.register_buffer("mean", 2 * torch.tensor(_MEAN).view(1, 3, 1, 1) - 1, persistent=False)
+        self.register_buffer("std", 2 * torch.tensor(_STD).view(1, 3, 1, 1), persistent=False)
+        self._levels: list[int] = []
+        self.strides: list[int] = []
+        self.channels: list[int] = []
+        self._measure()
+
+    def _measure(self) -> None:
+        # timm's feature_info goes stale when the stem changes, so the strides are read off a pass.
+        self.eval()
+        size = 128
+        with torch.no_grad():
+            maps = self.model(torch.zeros(1, 3, size, size))
+        for level, features in enumerate(maps):
+            stride = size // features.shape[-1]
+            if self.strides and self.strides[-1] == stride:
+                self._levels[-1], self.channels[-1] = level, features.shape[1]
+            else:
+                self._levels.append(level)
+                self.strides.append(stride)
+                self.channels.append(features.shape[1])
+        self.train()
+
+    def train(self, mode: bool = True) -> "Encoder":
+        """Pretrained batch statistics stay as they are, frozen or not; only random weights gather their own."""
+        super().train(mode)
+        if self.pretrained:
+            self.model.eval()
+        return self
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Feature maps (B, channels[i], H / strides[i], W / strides[i]) of images (B, 3, H, W) in [−1, 1]."""
+        maps = self.model((images - self.mean) / self.std)
+        return [maps[level] for level in self._levels]
+
+
+def _create(model: str, weights: str) -> nn.Module:
+    path = Path(weights)
+    try:
+        if weights in ("random", "checkpoint"):
+            return timm.create_model(model, features_only=True)
+        if path.suffix in (".safetensors", ".pth", ".pt", ".bin"):
+            if not path.is_file():
+                raise UserError(
+                    f"encoder weights not found: {weights}; give a .safetensors or .pth file of {model} by "
+                    "backbone.encoder.weights=FILE, or train without them by backbone.encoder.weights=random"
+                )
+            created = timm.create_model(model, features_only=True)
+            _fill(created, path, model)
+            return created
+        return timm.create_model(f"{model}.{weights}", pretrained=True, features_only=True)
+    except UserError:
+        raise
+    except Exception as error:  # timm and the hub raise a dozen types, several with an empty message
+        raise UserError(
+            f"encoder {model!r} with weights {weights!r} could not be had ({type(error).__name__}: "
+            f"{str(error).splitlines()[0] if str(error) else 'no message'}); check the names, or use a local file by "
+            "backbone.encoder.weights=FILE, or none by backbone.encoder.weights=random"
+        ) from error
+
+
+def _fill(model: nn.Module, path: Path, name: str) -> None:
+    """Load a classifier's weights; its head has no place here and is left out."""
+    try:
+        state = load_state_dict(str(path))
+    except Exception as error:
+        raise UserError(f"encoder weights {path} cannot be read ({type(error).__name__}); is the file whole?") from error
+    result = model.load_state_dict({k: v for k, v in state.items() if k in model.state_dict()}, strict=False)
+    if result.missing_keys:
+        raise UserError(
+            f"encoder weights {path} do not fit {name}: {len(result.missing_keys)} tensors missing, "
+            f"the first {result.missing_keys[0]!r}"
+        )

@@ -1,0 +1,167 @@
+"""A U-Net on a pretrained encoder that sees each degraded image once."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from restoration.backbone.base import Backbone, Context, DamageEstimate
+from restoration.backbone.damage import DamageHead
+from restoration.backbone.embedding import FourierEmbedding
+from restoration.backbone.encoder import Encoder
+
+__all__ = ["ResNetUNet"]
+
+
+class Block(nn.Module):
+    """A residual block on a state that changes with x_t, and on a skip that does not.
+
+    Its first convolution and its shortcut are linear in their concatenated input, so each is split in two and the
+    half that sees the skip is computed once per image.
+    """
+
+    def __init__(self, state: int, skip: int, width: int, embedding: int) -> None:
+        super().__init__()
+        self.from_state = nn.Conv2d(state, width, 3, padding=1)
+        self.shortcut = nn.Conv2d(state, width, 1)
+        self.from_skip = nn.Conv2d(skip, width, 3, padding=1, bias=False) if skip else None
+        self.skip_shortcut = nn.Conv2d(skip, width, 1, bias=False) if skip else None
+        # Eight channels a group.
+        self.norm = nn.GroupNorm(max(1, width // 8), width)
+        self.modulation = nn.Linear(embedding, 2 * width)
+        self.out = nn.Conv2d(width, width, 3, padding=1)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)  # type: ignore[arg-type]
+
+    def cache(self, skip: Tensor) -> tuple[Tensor, Tensor]:
+        """The skip's half of both linear maps."""
+        assert self.from_skip is not None and self.skip_shortcut is not None
+        return self.from_skip(skip), self.skip_shortcut(skip)
+
+    def forward(self, state: Tensor, embedding: Tensor, cached: tuple[Tensor, Tensor] | None = None) -> Tensor:
+        hidden, shortcut = self.from_state(state), self.shortcut(state)
+        if cached is not None:
+            hidden, shortcut = hidden + cached[0], shortcut + cached[1]
+        scale, shift = self.modulation(embedding)[:, :, None, None].chunk(2, dim=1)
+        hidden = F.silu(self.norm(hidden) * (1 + scale) + shift)
+        return shortcut + self.out(hidden)
+
+
+class ResNetUNet(Backbone):
+    """Encode once: the encoder sees the degraded image, the decoder the flow's state at every scale.
+
+    The last block runs at half resolution and ends in pixel-shuffle. The prediction is a change of the degraded
+    image, x̂ = y + g·ρ. With the identity path, g = h + (1 − h)·û from the estimated hole h and severity û: an
+    erased pixel is free, and a known one moves no further than its image is damaged, so that what is intact stays
+    so, also while sampling. The estimates have targets of their own (`objective.DamageSupervision`); no gradient of
+    the restoration reaches them, since it would sooner close the gate than learn to deblur.
+
+    Args:
+        encoder: of the degraded image.
+        widths: channels of the decoder from the finest level (half resolution) down, one for each encoder stride.
+        depth: residual blocks at each level.
+        embedding: width of the time and damage embedding.
+        identity_path: False sets g = 1.
+
+    Raises:
+        ValueError: as many widths as the encoder has levels are needed.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        widths: tuple[int, ...] = (128, 192, 256, 384),
+        depth: int = 2,
+        embedding: int = 256,
+        identity_path: bool = True,
+    ) -> None:
+        super().__init__()
+        strides = encoder.strides
+        if len(widths) != len(strides) or strides[0] != 2:
+            raise ValueError(
+                f"backbone.widths={list(widths)}: the encoder's levels have strides {strides}, one width each is needed"
+            )
+        self.encoder = encoder
+        self.stride = strides[-1]
+        local = max(16, widths[0] // 2)
+        # What the frozen encoder cannot give: the degraded image's own fine detail.
+        self.detail = nn.Sequential(
+            nn.PixelUnshuffle(2), nn.Conv2d(12, local, 3, padding=1), nn.SiLU(), nn.Conv2d(local, local, 3, padding=1)
+        )
+        self.damage = DamageHead(local, encoder.channels[1])
+        self.identity_path = identity_path
+        self.time = FourierEmbedding(embedding)
+        self.describe = nn.Linear(2 * local, embedding)
+        # The state at every scale, each level from the one above it.
+        stems = [max(16, width // 2) for width in widths]
+        self.stem = nn.ModuleList()
+        for level, width in enumerate(stems):
+            ratio = strides[level] // strides[level - 1] if level else 2
+            source = stems[level - 1] if level else 3
+            self.stem.append(nn.Sequential(nn.PixelUnshuffle(ratio), nn.Conv2d(source * ratio**2, width, 3, padding=1)))
+        self.blocks = nn.ModuleList()
+        self.deeper = nn.ModuleList()
+        above = 0
+        for level in reversed(range(len(widths))):
+            skip = encoder.channels[level] + (local if level == 0 else 0)
+            self.blocks.append(Block(above + stems[level], skip, widths[level], embedding))
+            self.deeper.append(
+                nn.ModuleList(Block(widths[level], 0, widths[level], embedding) for _ in range(depth - 1))
+            )
+            above = widths[level]
+        self.norm = nn.GroupNorm(max(1, above // 8), above)
+        self.head = nn.Conv2d(above, 12, 3, padding=1)
+        # Straight from x_t to the output, past every nonlinearity.
+        self.linear = nn.Conv2d(12, 12, 1, bias=False)
+        for layer in (self.head, self.linear):
+            nn.init.zeros_(layer.weight)
+
+    def encode(self, degraded: Tensor) -> Context:
+        features = self.encoder(degraded)
+        local = self.detail(degraded)
+        damage, statistics = self.damage(local, features[1])
+        features[0] = torch.cat([features[0], local], dim=1)
+        cached = [block.cache(skip) for block, skip in zip(self.blocks, reversed(features), strict=True)]
+        return Context(degraded, (cached, self.describe(statistics)), damage)
+
+    def forward(self, x_t: Tensor, t: Tensor, context: Context) -> Tensor:
+        cached, description = context.cache
+        embedding = F.silu(self.time(t) + description)
+
+        states, state = [], x_t
+        for stem in self.stem:
+            state = stem(F.silu(state) if states else state)
+            states.append(state)
+
+        hidden: Tensor | None = None
+        for block, deeper, skip, state in zip(self.blocks, self.deeper, cached, reversed(states), strict=True):
+            if hidden is not None:
+                hidden = F.interpolate(hidden, size=state.shape[-2:], mode="nearest")
+                state = torch.cat([hidden, state], dim=1)
+            hidden = block(state, embedding, skip)
+            for further in deeper:
+                hidden = further(hidden, embedding)
+        assert hidden is not None
+
+        change = self.head(F.silu(self.norm(hidden))) + self.linear(F.pixel_unshuffle(x_t, 2))
+        change = F.pixel_shuffle(change, 2).float()
+        if self.identity_path:
+            change = change * gate(context.damage)
+        return context.degraded + change
+
+    def stages(self) -> dict[str, list[nn.Parameter]]:
+        """Decoder, upper encoder (the deepest half of its modules) and lower encoder."""
+        children = [list(child.parameters()) for child in self.encoder.model.children()]
+        children = [parameters for parameters in children if parameters]
+        cut = (len(children) + 1) // 2
+        lower = [parameter for parameters in children[:cut] for parameter in parameters]
+        upper = [parameter for parameters in children[cut:] for parameter in parameters]
+        encoder = {id(parameter) for parameter in lower + upper}
+        decoder = [parameter for parameter in self.parameters() if id(parameter) not in encoder]
+        return {"decoder": decoder, "encoder_upper": upper, "encoder_lower": lower}
+
+
+def gate(damage: DamageEstimate) -> Tensor:
+    """How far each pixel may move: (B, 1, H, W) in [0, 1], 1 in the hole and the severity outside it."""
+    hole = torch.sigmoid(damage.hole_logit.detach())
+    severity = damage.severity.detach()[:, None, None, None]
+    return hole + (1 - hole) * severity

@@ -1,0 +1,110 @@
+"""PSNR, SSIM and a Fréchet distance of the validation images, as EarlyStopping and ModelCheckpoint can watch them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor
+
+from restoration.batch import Batch
+from restoration.keyed import fold
+from restoration.metrics.frechet import FeatureStatistics, FrechetDistance, frechet_distance
+from restoration.metrics.image import measure, psnr
+
+__all__ = ["ImageQuality"]
+
+FIGURES = ("psnr", "ssim", "psnr_hole", "psnr_known")
+
+
+class ImageQuality(Callback):
+    """Restores every validation batch at each NFE and logs the means over images.
+
+    Logs `val/psnr_nfe{k}`, `val/ssim_nfe{k}`, `val/psnr_hole_nfe{k}`, `val/psnr_known_nfe{k}` (the last two over
+    images with a hole, left out where there is none), `val/frechet_nfe{k}` and `val/psnr_identity`. Lightning calls
+    this outside autocast, so restoring runs in float32, with the averaged weights where there are any.
+
+    Args:
+        nfe: numbers of passes through the flow network.
+        seed: of the sampling noise, which depends on (seed, image) alone: epochs and runs are compared on the same.
+        frechet: None leaves the distance out.
+    """
+
+    def __init__(self, nfe: Sequence[int] = (1, 8), seed: int = 0, frechet: FrechetDistance | None = None) -> None:
+        self.nfe = [int(steps) for steps in nfe]
+        if not self.nfe or min(self.nfe) < 1:
+            raise ValueError(f"ImageQuality's nfe is {list(nfe)}; give whole numbers from 1 up, such as [1,8]")
+        self.seed = seed
+        self.frechet = frechet
+        # The clean images are the same in every epoch, and so are their features.
+        self._clean_features: dict[tuple[int, ...], Tensor] = {}
+        self._reset()
+
+    def _reset(self) -> None:
+        self._sums: dict[str, Tensor] = {}
+        self._clean = FeatureStatistics()
+        self._restored = {nfe: FeatureStatistics() for nfe in self.nfe}
+
+    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._reset()
+
+    def _add(self, name: str, values: Tensor) -> None:
+        """Adds (sum, count) of the figures of a batch.
+
+        Only a region's figure may be missing for an image; a broken restorer's NaN must reach the logs.
+        """
+        if "hole" in name or "known" in name:
+            values = values[~values.isnan()]
+        pair = torch.tensor([float(values.double().sum()), float(len(values))], dtype=torch.float64)
+        self._sums[name] = self._sums.get(name, torch.zeros(2, dtype=torch.float64)) + pair
+
+    @torch.no_grad()
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: object,
+        batch: Batch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        self._add("val/psnr_identity", psnr(batch.degraded, batch.clean))
+        if self.frechet is not None:
+            images = tuple(batch.index.tolist())
+            if images not in self._clean_features:
+                self._clean_features[images] = self.frechet.features(batch.clean).cpu()
+            self._clean.update(self._clean_features[images])
+        keys = fold(self.seed, "sampling", 0, batch.index)
+        restorer: Any = pl_module.restorer
+        for nfe in self.nfe:
+            restored = restorer.restore(batch.degraded, keys, nfe)
+            figures = measure(restored, batch.clean, batch.mask)
+            for name in FIGURES:
+                self._add(f"val/{name}_nfe{nfe}", figures[name])
+            if self.frechet is not None:
+                self._restored[nfe].update(self.frechet.features(restored))
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        for name, pair in self._sums.items():
+            total, count = self._over_ranks(trainer, pl_module, pair).tolist()
+            if count:
+                main = name == f"val/psnr_nfe{self.nfe[0]}"
+                pl_module.log(name, total / count, prog_bar=main)
+        if self.frechet is None:
+            return
+        for statistics in (self._clean, *self._restored.values()):
+            statistics.count = int(self._over_ranks(trainer, pl_module, torch.tensor(float(statistics.count))))
+            statistics.total = self._over_ranks(trainer, pl_module, statistics.total)
+            statistics.outer = self._over_ranks(trainer, pl_module, statistics.outer)
+        if self._clean.count > 1:
+            for nfe, statistics in self._restored.items():
+                pl_module.log(f"val/frechet_nfe{nfe}", frechet_distance(statistics, self._clean))
+
+    @staticmethod
+    def _over_ranks(trainer: Trainer, pl_module: LightningModule, value: Tensor) -> Tensor:
+        """The sum over processes, on the CPU."""
+        if trainer.world_size == 1:
+            return value
+        total = trainer.strategy.reduce(value.to(pl_module.device), reduce_op="sum")
+        assert isinstance(total, Tensor)
+        return total.cpu()

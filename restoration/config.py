@@ -1,0 +1,128 @@
+"""From a command line to objects: strict keys, one-line errors, automatic precision."""
+
+import functools
+import inspect
+import logging
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from difflib import get_close_matches
+from typing import Any
+
+import torch
+from hydra import compose
+from hydra.core.hydra_config import HydraConfig
+from hydra.utils import get_class, get_object
+from omegaconf import DictConfig, OmegaConf
+
+from restoration.errors import UserError
+
+__all__ = ["UserError", "allow_any_key", "check_keys", "command", "reference_config", "resolve_precision"]
+
+log = logging.getLogger(__name__)
+
+
+def allow_any_key(arguments: list[str]) -> list[str]:
+    """Overrides of a dotted key may name any key; `check_keys` judges them once the config is whole.
+
+    Hydra alone would refuse `trainer.limit_val_batches=4` because no file lists it, although Lightning's Trainer
+    takes it. `a.b=c` becomes `++a.b=c`.
+    """
+
+    def permit(argument: str) -> str:
+        key, equals, _ = argument.partition("=")
+        dotted = "." in key and "/" not in key and "@" not in key
+        if equals and dotted and key[0].isalpha() and not key.startswith("hydra."):
+            return f"++{argument}"
+        return argument
+
+    return [permit(argument) for argument in arguments]
+
+
+def reference_config() -> DictConfig:
+    """The running job's config as its group choices alone give it: no experiment file, no override of a value."""
+    runtime = HydraConfig.get()
+    config_name = runtime.job.config_name
+    assert config_name is not None
+    choices = [
+        f"{group}={'null' if choice is None else choice}"
+        for group, choice in runtime.runtime.choices.items()
+        if not group.startswith("hydra/") and group != "experiment" and "@" not in group
+    ]
+    return compose(config_name, overrides=choices)
+
+
+def _accepted(target: str) -> set[str] | None:
+    """Keyword names that a `_target_` takes; None where it takes any."""
+    called = get_object(target)
+    parameters = inspect.signature(called.__init__ if inspect.isclass(called) else called).parameters
+    if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return None
+    return set(parameters) - {"self"} | {"_target_", "_partial_"}
+
+
+def _unknown(config: Any, reference: Any, path: str) -> Iterator[tuple[str, list[str]]]:
+    """Dotted keys of `config` that neither the reference has nor a `_target_` accepts, with the keys known there."""
+    if not isinstance(config, Mapping):
+        return
+    reference = reference if isinstance(reference, Mapping) else {}
+    target = config.get("_target_")
+    accepted = _accepted(target) if isinstance(target, str) else set()
+    for key, value in config.items():
+        inner = f"{path}.{key}" if path else str(key)
+        # Below a key that only a signature vouches for (a mapping of names to objects), targets judge again.
+        free = not reference and not target and isinstance(value, Mapping) and "_target_" in value
+        if key not in reference and accepted is not None and key not in accepted and not free:
+            yield inner, sorted({str(name) for name in reference} | accepted)
+            continue
+        yield from _unknown(value, reference.get(key), inner)
+
+
+def check_keys(config: DictConfig, reference: DictConfig) -> None:
+    """Refuse, by name, every key that would otherwise be ignored.
+
+    Args:
+        config: the composed config.
+        reference: the same choices without experiment and overrides (see `reference_config`).
+
+    Raises:
+        UserError: names the first unknown key, and the nearest known one.
+    """
+    plain = OmegaConf.to_container(config, resolve=False)
+    known = OmegaConf.to_container(reference, resolve=False)
+    for path, names in _unknown(plain, known, ""):
+        near = get_close_matches(path.rpartition(".")[2], names, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else f"; known here: {', '.join(names)}" if names else ""
+        raise UserError(f"unknown key {path!r}{hint}")
+
+
+def resolve_precision(precision: str | int, accelerator: str) -> str | int:
+    """What `trainer.precision=auto` means on this hardware; any other value passes through.
+
+    bfloat16 where the hardware multiplies in it, float16 on older GPUs, float32 on other CPUs, where bfloat16 is
+    emulated and two to three times slower.
+    """
+    if precision != "auto":
+        return precision
+    if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
+        chosen = "bf16-mixed" if torch.cuda.get_device_capability() >= (8, 0) else "16-mixed"
+        where = torch.cuda.get_device_name()
+    else:
+        fast = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+        chosen = "bf16-mixed" if fast else "32-true"
+        where = "CPU with bfloat16 instructions" if fast else "CPU without bfloat16 instructions"
+    log.info("precision: %s (%s)", chosen, where)
+    return chosen
+
+
+def command(main: Callable[..., Any]) -> Callable[..., Any]:
+    """A command's entry: a UserError becomes one line on stderr and exit status 2."""
+
+    @functools.wraps(main)
+    def run(*arguments: Any, **named: Any) -> Any:
+        try:
+            return main(*arguments, **named)
+        except UserError as error:
+            print(f"error: {error}", file=sys.stderr)
+            sys.exit(2)
+
+    return run

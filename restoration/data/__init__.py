@@ -1,0 +1,1 @@
+"""Data sets: clean images, decoded once."""

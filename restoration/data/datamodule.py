@@ -1,0 +1,139 @@
+"""Clean images in, corrupted/clean batches out."""
+
+from abc import abstractmethod
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.pytorch import LightningDataModule
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from restoration.batch import Batch
+from restoration.corruption import Corruption
+from restoration.data.epochs import EpochBatches
+from restoration.data.store import Store
+from restoration.errors import UserError
+from restoration.keyed import fold, uniform
+
+__all__ = ["RestorationDataModule"]
+
+
+class _Gather(Dataset[dict[str, Any]]):
+    """Whole batches of a store: a list of rows gives their uint8 images, indices and labels."""
+
+    def __init__(self, store: Store, split: str, pixels: bool) -> None:
+        self.store = store
+        self.split = split
+        self.pixels = pixels
+
+    def __getitem__(self, rows: Tensor) -> dict[str, Any]:
+        chosen = rows.numpy()
+        batch: dict[str, Any] = {"split": self.split, "rows": rows, "index": torch.from_numpy(self.store.index[chosen])}
+        if self.store.label is not None:
+            batch["label"] = torch.from_numpy(self.store.label[chosen])
+        if self.pixels:
+            # In file order a memory map is read front to back.
+            order = np.argsort(chosen)
+            images = np.empty((len(chosen), *self.store.images.shape[1:]), dtype=np.uint8)
+            images[order] = self.store.images[chosen[order]]
+            batch["images"] = torch.from_numpy(images)
+        return batch
+
+
+class RestorationDataModule(LightningDataModule):
+    """Builds the pairs of every data set; a subclass says where its clean images are.
+
+    Images travel as uint8 and are corrupted in batch on the device. In training an image's damage is keyed by
+    (seed, epoch, image index), and it is flipped at random; in evaluation by the image index alone, so that every
+    run of every seed meets the same damage.
+
+    Args:
+        corruption: what is done to the images.
+        batch_size: of training, per device.
+        eval_batch_size: of validation and test.
+        device: "cpu" keeps the images memory-mapped; "cuda" holds the training images on the GPU.
+        seed: keys the order of the images and the training damage.
+    """
+
+    def __init__(
+        self,
+        corruption: Corruption,
+        batch_size: int = 64,
+        eval_batch_size: int = 128,
+        device: str = "cpu",
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if device not in ("cpu", "cuda"):
+            raise UserError(f"data.device={device!r}: choose cpu or cuda")
+        if device == "cuda" and not torch.cuda.is_available():
+            raise UserError("data.device=cuda: there is no CUDA GPU here; use data.device=cpu")
+        self.corruption = corruption
+        self.batch_size = batch_size
+        self.eval_batch_size = eval_batch_size
+        self.device = device
+        self.seed = seed
+        self.splits: dict[str, Store] = {}
+        self._resident: Tensor | None = None
+
+    @abstractmethod
+    def load_splits(self) -> dict[str, Store]:
+        """The clean images: "train", "selection" (validation while training) and "test" (what is reported)."""
+
+    def setup(self, stage: str | None = None) -> None:
+        if self.splits:
+            return
+        self.splits = self.load_splits()
+        if self.device == "cuda":
+            self._resident = torch.from_numpy(np.ascontiguousarray(self.splits["train"].images)).cuda()
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        assert self.trainer is not None
+        store = self.splits["train"]
+        batches = EpochBatches(
+            len(store.index), self.batch_size, self.seed, self.trainer.global_rank, self.trainer.world_size
+        )
+        if len(batches) == 0:
+            raise UserError(
+                f"data.batch_size={self.batch_size} on {self.trainer.world_size} device(s) is more than the "
+                f"{len(store.index)} training images; make it smaller"
+            )
+        progress = self.trainer.fit_loop.epoch_loop.batch_progress
+        if self.trainer.fit_loop.restarting and not progress.is_last_batch:
+            batches.resume(self.trainer.current_epoch, progress.current.ready)
+        gather = _Gather(store, "train", pixels=self._resident is None)
+        return DataLoader(gather, sampler=batches, batch_size=None)
+
+    def _eval_dataloader(self, split: str) -> DataLoader[Any]:
+        rows = torch.arange(len(self.splits[split].index)).split(self.eval_batch_size)
+        return DataLoader(_Gather(self.splits[split], split, pixels=True), sampler=rows, batch_size=None)  # type: ignore[arg-type]
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        return self._eval_dataloader("selection")
+
+    def batches(self, split: str, device: torch.device | str = "cpu") -> Iterator[Batch]:
+        """The corrupted/clean pairs of a split in evaluation, in order, outside any Trainer."""
+        self.setup()
+        for batch in self._eval_dataloader(split):
+            moved = {name: value.to(device) if isinstance(value, Tensor) else value for name, value in batch.items()}
+            yield self.on_after_batch_transfer(moved, 0)
+
+    def on_after_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> Batch:
+        index: Tensor = batch["index"]
+        if "images" in batch:
+            pixels = batch["images"]
+        else:
+            assert self._resident is not None
+            pixels = self._resident[batch["rows"]]
+        clean = pixels.permute(0, 3, 1, 2).float().div_(255).contiguous()
+        if batch["split"] == "train":
+            assert self.trainer is not None
+            keys = fold(self.seed, "train", self.trainer.current_epoch, index.cpu())
+            flip = (uniform(fold(keys, "flip"), 1)[:, 0] < 0.5).to(clean.device)
+            clean = torch.where(flip[:, None, None, None], clean.flip(-1), clean)
+        else:
+            keys = fold("evaluation", index.cpu())
+        degraded, mask, severity = self.corruption(clean, keys)
+        return Batch(clean, degraded, mask, severity, index, batch.get("label"))

@@ -1,0 +1,208 @@
+"""Dead leaves: procedural pictures with the statistics of natural ones, from a seed.
+
+Opaque shapes whose radii follow a power law r^-3 fall on each other until they cover the picture (Matheron 1968; Lee,
+Mumford & Huang 2001, "Occlusion models for natural images"; Baradad et al. 2021, "Learning to see by looking at
+noise"). Occlusion gives edges at every scale; here leaves also have shading, stripes and 1/f roughness of their own.
+"""
+
+import functools
+import math
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw
+from torch import Tensor
+from tqdm import tqdm
+
+from restoration.corruption import Corruption
+from restoration.data.datamodule import RestorationDataModule
+from restoration.data.decode import cores, parallel
+from restoration.data.store import Store
+from restoration.errors import UserError
+from restoration.keyed import fold, normal, uniform
+
+__all__ = ["DeadLeaves", "dead_leaves"]
+
+SUPERSAMPLING = 3  # each pixel is the mean of 3 x 3 samples
+LEAVES = 220  # about 60 are in sight; together they would cover the picture twice, a background does the rest
+RADII = (1 / 16, 0.7)  # in sides of the picture; at 32 pixels the smallest leaf is 4 pixels wide
+CORNERS = 28
+TILE = 256  # samples of the tile of 1/f noise that roughness is cut from
+ROUGHNESS_SPAN = 128  # samples of the tile across a picture
+CHUNK = 64  # images of a task
+
+# Where the images of each split begin; far enough apart that no number of images makes them overlap.
+STARTS = {"train": 0, "selection": 100_000_000, "test": 200_000_000}
+
+
+class DeadLeaves(RestorationDataModule):
+    """Dead leaves, drawn into memory; image seed, index and size make a picture, however many there are.
+
+    Args:
+        corruption: what damages the images.
+        image_size: side in pixels.
+        train_images: images to learn from.
+        selection_images: images that select models.
+        test_images: images that are reported on.
+        batch_size: images of a training batch.
+        eval_batch_size: images of a batch in evaluation.
+        device: "cpu", or "cuda" to hold the training images on the GPU.
+        seed: keys the order of the epochs and the corruption in training.
+        image_seed: of the images; not the run's, so that runs of several seeds are tested on the same images.
+    """
+
+    def __init__(
+        self,
+        corruption: Corruption,
+        image_size: int = 64,
+        train_images: int = 8192,
+        selection_images: int = 256,
+        test_images: int = 1000,
+        batch_size: int = 64,
+        eval_batch_size: int = 128,
+        device: str = "cpu",
+        seed: int = 0,
+        image_seed: int = 0,
+    ) -> None:
+        super().__init__(corruption, batch_size=batch_size, eval_batch_size=eval_batch_size, device=device, seed=seed)
+        self.image_size = image_size
+        self.counts = {"train": train_images, "selection": selection_images, "test": test_images}
+        for split, count in self.counts.items():
+            if not 1 <= count <= STARTS["selection"]:
+                raise UserError(f"data.{split}_images={count}: it must lie in 1 … {STARTS['selection']:,}")
+        self.image_seed = image_seed
+
+    def load_splits(self) -> dict[str, Store]:
+        index = np.concatenate([STARTS[split] + np.arange(count) for split, count in self.counts.items()])
+        images = dead_leaves(index, self.image_size, self.image_seed)
+        whole = Store(images, index, [f"leaves_{number}" for number in index.tolist()])
+        ends = np.cumsum(list(self.counts.values())).tolist()
+        counts = self.counts.items()
+        return {split: whole.take(slice(end - count, end)) for (split, count), end in zip(counts, ends, strict=True)}
+
+
+def dead_leaves(index: np.ndarray, size: int, seed: int, workers: int | None = None) -> np.ndarray:
+    """Draws the images of these indices.
+
+    Args:
+        index: int64 (N,).
+        size: side in pixels.
+        seed: of the whole set.
+        workers: processes that draw; None is one for each core.
+
+    Returns:
+        uint8 (N, size, size, 3).
+    """
+    images = np.empty((len(index), size, size, 3), np.uint8)
+    starts = range(0, len(index), CHUNK)
+    calls = [(index[start : start + CHUNK], size, seed) for start in starts]
+    # Few images are drawn here: starting processes would take longer.
+    workers = 1 if len(calls) < 8 else (workers or cores())
+    with tqdm(total=len(index), desc="drawing dead leaves", unit="image", disable=None) as bar:
+        for position, drawn in parallel(_draw_chunk, calls, workers):
+            images[starts[position] : starts[position] + len(drawn)] = drawn
+            bar.update(len(drawn))
+    return images
+
+
+def _draw_chunk(index: np.ndarray, size: int, seed: int) -> np.ndarray:
+    keys = fold(seed, "dead leaves", torch.from_numpy(np.ascontiguousarray(index)))
+    side = size * SUPERSAMPLING
+    corners, inside = (part.numpy() for part in _outlines(keys, side))
+    looks = _looks(keys)
+    tile = _rough_tile(seed)
+    y, x = np.mgrid[0:side, 0:side].astype(np.float32) / side
+    images = np.empty((len(index), size, size, 3), np.uint8)
+    for image, pixels in enumerate(images):
+        leaf = _stack(corners[image], inside[image], side)
+        pixels[:] = _shade(leaf, {name: look[image] for name, look in looks.items()}, tile, x, y)
+    return images
+
+
+def _outlines(keys: Tensor, side: int) -> tuple[Tensor, Tensor]:
+    """Corners of the leaves of each image, in samples, float32 (B, L, 2 * CORNERS); which are in sight, bool (B, L)."""
+    place, form = (uniform(fold(keys, purpose), LEAVES * 4).view(-1, LEAVES, 4) for purpose in ("place", "form"))
+    low, high = RADII
+    # Inverse of the distribution function of the density r^-3 on [low, high].
+    radius = (low**-2 - place[..., 0] * (low**-2 - high**-2)).rsqrt()
+    margin = 0.5 + high
+    centre_x, centre_y = 0.5 + margin * (2 * place[..., 1] - 1), 0.5 + margin * (2 * place[..., 2] - 1)
+    turn = 2 * math.pi * place[..., 3]
+
+    # Superellipses |x/a|^p + |y/b|^p = 1: half are discs, the others ellipses, rounded and sharp boxes and diamonds.
+    disc = form[..., 0] < 0.5
+    stretch = torch.where(disc, 1.0, 1 + 2 * form[..., 1].square()).sqrt()
+    power = torch.where(disc, 2.0, torch.tensor([1.2, 2.0, 5.0, 12.0])[(form[..., 2] * 4).long()])
+    angle = torch.arange(CORNERS) * (2 * math.pi / CORNERS)
+    cosine, sine, power = angle.cos(), angle.sin(), power[..., None]
+    along, across = radius * stretch, radius / stretch
+    scale = (cosine.abs() ** power + sine.abs() ** power) ** (-1 / power)
+    u, v = along[..., None] * scale * cosine, across[..., None] * scale * sine
+    c, s = turn.cos()[..., None], turn.sin()[..., None]
+    corners = torch.stack([centre_x[..., None] + c * u - s * v, centre_y[..., None] + s * u + c * v], dim=-1) * side
+    nearest, farthest = corners.amin(dim=2), corners.amax(dim=2)
+    return corners.flatten(2), ((farthest > 0) & (nearest < side)).all(dim=-1)
+
+
+def _looks(keys: Tensor) -> dict[str, np.ndarray]:
+    """What each leaf of each image looks like; leaf 0 is the background.
+
+    Colours stay in an image's own family, as under one light: they differ most in brightness, less in hue.
+    """
+    draws = uniform(fold(keys, "look"), (LEAVES + 1) * 10).view(-1, LEAVES + 1, 10)
+    tints = normal(fold(keys, "tint"), (LEAVES + 1, 2))
+    family = normal(fold(keys, "family"), (1, 2))
+    brightness = 0.08 + 0.84 * draws[..., 0]
+    warm, green = (0.09 * tints + 0.08 * family).unbind(dim=-1)
+    colour = torch.stack([brightness + warm, brightness + green, brightness - warm - 0.5 * green], dim=-1)
+    # Shading: a linear ramp, up to a third of the range across the picture.
+    turn, ramp = 2 * math.pi * draws[..., 1], 0.6 * draws[..., 2]
+    # Stripes on a third of the leaves, 3 to 12 periods across the picture, so that no sampling hides them.
+    direction, periods = math.pi * draws[..., 3], 3 * 4 ** draws[..., 4]
+    stripes = torch.where(draws[..., 5] < 0.33, 0.05 + 0.15 * draws[..., 6], 0.0)
+    return {
+        "colour": colour.numpy(),
+        "ramp": torch.stack([ramp * turn.cos(), ramp * turn.sin()], dim=-1).numpy(),
+        "wave": (2 * math.pi * torch.stack([periods * direction.cos(), periods * direction.sin()], dim=-1)).numpy(),
+        "stripes": stripes.numpy(),
+        "rough": (0.12 * draws[..., 7].square()).numpy(),
+        "offset": (draws[..., 8:] * TILE).long().numpy(),
+    }
+
+
+def _stack(corners: np.ndarray, inside: np.ndarray, side: int) -> np.ndarray:
+    """Number of the topmost leaf at each sample: int32 (side, side); 0 is the background."""
+    canvas = Image.new("I", (side, side), 0)
+    draw = ImageDraw.Draw(canvas)
+    for leaf in np.flatnonzero(inside).tolist():
+        draw.polygon(corners[leaf].tolist(), fill=leaf + 1)
+    return np.asarray(canvas)
+
+
+def _shade(leaf: np.ndarray, look: dict[str, np.ndarray], tile: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Colours every sample by its leaf, and averages the samples of each pixel: uint8 (size, size, 3)."""
+    ramp, wave, offset = look["ramp"][leaf], look["wave"][leaf], look["offset"][leaf]
+    light = ramp[..., 0] * (x - 0.5) + ramp[..., 1] * (y - 0.5)
+    light += look["stripes"][leaf] * np.sin(wave[..., 0] * x + wave[..., 1] * y)
+    # Positions in the tile follow the picture's own square, so that roughness looks alike at every size.
+    row, column = (y * ROUGHNESS_SPAN).astype(np.int64), (x * ROUGHNESS_SPAN).astype(np.int64)
+    light += (
+        look["rough"][leaf] * tile.ravel()[((row + offset[..., 1]) % TILE) * TILE + (column + offset[..., 0]) % TILE]
+    )
+    samples = look["colour"][leaf]
+    samples += light[..., None]
+    np.clip(samples, 0.0, 1.0, out=samples)
+    # Sums of strided views: several times as fast as a mean over two short axes.
+    rows = sum(samples[start::SUPERSAMPLING] for start in range(SUPERSAMPLING))
+    pixels = sum(rows[:, start::SUPERSAMPLING] for start in range(SUPERSAMPLING))
+    return (pixels * (255.0 / SUPERSAMPLING**2) + 0.5).astype(np.uint8)
+
+
+@functools.lru_cache(maxsize=1)
+def _rough_tile(seed: int) -> np.ndarray:
+    """Periodic noise with amplitude spectrum 1/f, mean 0 and deviation 1: float32 (TILE, TILE)."""
+    white = normal(fold(seed, "rough")[None], (TILE, TILE))[0]
+    frequency = torch.fft.fftfreq(TILE)
+    distance = (frequency[:, None].square() + frequency[None].square()).sqrt().clamp(min=1 / TILE)
+    rough = torch.fft.ifft2(torch.fft.fft2(white) / distance).real
+    return ((rough - rough.mean()) / rough.std()).numpy()

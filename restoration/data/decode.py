@@ -1,0 +1,130 @@
+"""Image files to RGB squares of one size, on all cores."""
+
+import logging
+import multiprocessing
+import os
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from tqdm import tqdm
+
+__all__ = ["Source", "cores", "decode", "parallel", "read_image"]
+
+CHUNK = 128  # images per task: long enough to hide the cost of a task, short enough for a smooth progress bar
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Source:
+    """An image file, and what the store keeps of it beside its pixels."""
+
+    path: Path | str
+    name: str
+    index: int
+    label: int | None = None
+
+
+def read_image(path: Path | str, size: int) -> np.ndarray:
+    """Decodes a file to RGB, and brings the square in its centre to `size`: uint8 (size, size, 3).
+
+    Where the short side is a whole multiple of `size` pixels are averaged in boxes, otherwise resampled by an
+    antialiased bicubic. JPEGs beyond 8 times the size are first decoded at a fraction, as the format allows.
+
+    Raises:
+        Exception: whatever the decoder raises for a file it cannot read.
+    """
+    with Image.open(path) as opened:
+        if min(opened.size) > 8 * size:
+            opened.draft(None, (4 * size, 4 * size))
+        ImageOps.exif_transpose(opened, in_place=True)
+        image = _as_rgb(opened)
+        image.load()
+    if image.size != (size, size):
+        side = min(image.size)
+        if side % size == 0:
+            left, top = (image.width - side) // 2, (image.height - side) // 2
+            image = image.reduce(side // size, (left, top, left + side, top + side))
+        else:
+            left, top = (image.width - side) / 2, (image.height - side) / 2
+            centre = (left, top, left + side, top + side)
+            image = image.resize((size, size), Image.Resampling.BICUBIC, centre, reducing_gap=3.0)
+    return np.asarray(image)
+
+
+def _as_rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "RGB" and not image.has_transparency_data:
+        return image
+    if image.mode.startswith("I"):  # 16-bit grey, which Pillow would clip at 255
+        image = Image.fromarray((np.asarray(image, np.float32) / 257.0).round().clip(0, 255).astype(np.uint8))
+    if image.has_transparency_data:  # shown on white, as viewers do: what lies under transparency is arbitrary
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image.convert("RGB")
+
+
+def cores() -> int:
+    """Number of CPU cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def parallel(task: Callable, calls: list[tuple], workers: int) -> Iterator[tuple[int, Any]]:
+    """Yields (position in calls, task(*call)) as results come, from `workers` processes (1: from this one)."""
+    if workers <= 1 or len(calls) <= 1:
+        yield from ((position, task(*call)) for position, call in enumerate(calls))
+        return
+    # Forked workers start at once and need no importable __main__; elsewhere than on Linux forking is unsafe.
+    context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+    # One thread each: the cores are taken, and a thread pool used before the fork would hang after it.
+    pool = ProcessPoolExecutor(min(workers, len(calls)), context, torch.set_num_threads, (1,))
+    try:
+        futures = {pool.submit(task, *call): position for position, call in enumerate(calls)}
+        for future in as_completed(futures):
+            yield futures[future], future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def decode(target: Path, sources: list[Source], size: int, workers: int) -> dict[int, str]:
+    """Decodes N sources into the new file `target`, a `.npy` of uint8 (N, size, size, 3).
+
+    Returns:
+        The reason for each row that could not be decoded, whose pixels are black.
+    """
+    shape = (len(sources), size, size, 3)
+    offset = np.lib.format.open_memmap(target, "w+", np.uint8, shape).offset  # a sparse file: nothing is resident yet
+    chunk = max(1, min(CHUNK, len(sources) // (4 * workers)))
+    starts = range(0, len(sources), chunk)
+    calls = [
+        (target, offset + start * size * size * 3, [source.path for source in sources[start : start + chunk]], size)
+        for start in starts
+    ]
+    failures: dict[int, str] = {}
+    logger.info("decoding %d images at %d px with %d processes, once", len(sources), size, workers)
+    with tqdm(total=len(sources), desc="decoding images", unit="image", disable=None) as bar:
+        for position, failed in parallel(_decode_chunk, calls, workers):
+            failures |= {starts[position] + row: reason for row, reason in failed.items()}
+            bar.update(len(calls[position][2]))
+    return failures
+
+
+def _decode_chunk(target: Path, offset: int, paths: list[Path | str], size: int) -> dict[int, str]:
+    pixels = np.zeros((len(paths), size, size, 3), np.uint8)
+    failures = {}
+    for row, path in enumerate(paths):
+        try:
+            pixels[row] = read_image(path, size)
+        except Exception as error:  # decoders raise nearly anything for damaged files
+            failures[row] = type(error).__name__
+    # Written, not memory-mapped: mapped pages would count as resident in every worker.
+    with open(target, "r+b") as file:
+        file.seek(offset)
+        file.write(pixels.tobytes())
+    return failures

@@ -1,0 +1,37 @@
+"""The straight path from the source to the clean image, in the flow's space [−1, 1].
+
+Time runs from the source at t = 0 to the clean image at t = 1 (Liu et al. 2023, "Flow straight and fast"; Lipman et
+al. 2023, "Flow matching for generative modeling").
+"""
+
+from torch import Tensor
+
+__all__ = ["clean_to_velocity", "interpolate", "to_image", "to_model"]
+
+# A predicted clean image says less and less of the velocity as t → 1; from here on the divisor is held.
+_LAST = 0.05
+
+
+def to_model(images: Tensor) -> Tensor:
+    """[0, 1] → [−1, 1]."""
+    return images * 2 - 1
+
+
+def to_image(images: Tensor) -> Tensor:
+    """[−1, 1] → [0, 1], clamped."""
+    return ((images + 1) / 2).clamp(0, 1)
+
+
+def _column(t: Tensor) -> Tensor:
+    return t[:, None, None, None]
+
+
+def interpolate(x_0: Tensor, x_1: Tensor, t: Tensor) -> Tensor:
+    """x_t = (1 − t)·x_0 + t·x_1 for images (B, 3, H, W) and times (B,); its velocity is x_1 − x_0."""
+    t = _column(t)
+    return (1 - t) * x_0 + t * x_1
+
+
+def clean_to_velocity(clean: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
+    """The velocity (x̂ − x_t) / max(1 − t, 0.05) of a predicted clean image x̂ (B, 3, H, W)."""
+    return (clean - x_t) / (1 - _column(t)).clamp(min=_LAST)

@@ -1,0 +1,18 @@
+"""Objectives: what training minimises."""
+
+from restoration.objective.base import LogSquaredError, Objective, PixelError, SquaredError, Term, TermValue
+from restoration.objective.damage import DamageSupervision
+from restoration.objective.flow_matching import FlowMatching
+from restoration.objective.regression import Regression
+
+__all__ = [
+    "DamageSupervision",
+    "FlowMatching",
+    "LogSquaredError",
+    "Objective",
+    "PixelError",
+    "Regression",
+    "SquaredError",
+    "Term",
+    "TermValue",
+]

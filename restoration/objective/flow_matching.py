@@ -1,0 +1,56 @@
+"""Flow matching on the straight path."""
+
+import torch
+from torch import Tensor
+
+from restoration.backbone import Context
+from restoration.batch import Batch
+from restoration.flow import TimeSampler, clean_to_velocity, interpolate, to_model
+from restoration.keyed import fold
+from restoration.objective.base import PixelError, Term, TermValue
+from restoration.restorer import Restorer
+
+__all__ = ["FlowMatching"]
+
+
+class FlowMatching(Term):
+    """‖v(x_t, t, y) − (x_1 − x_0)‖² (Lipman et al. 2023), conditional on the degraded image y.
+
+    The squared error of the velocity leads to the marginal velocity; its logarithm per image leans to the mean.
+
+    Args:
+        time: draws t.
+        error: of the velocity.
+        start_error: of the draws at t = 0 in place of `error`. One step from there is a regression, which may be
+            weighted per image without harm to the flow at later times.
+        bins: equal parts of (0, 1] in which the velocity loss is logged, beside t = 0.
+    """
+
+    def __init__(
+        self, time: TimeSampler, error: PixelError, start_error: PixelError | None = None, bins: int = 4
+    ) -> None:
+        self.time = time
+        self.error = error
+        self.start_error = start_error
+        self.bins = bins
+
+    def __call__(self, restorer: Restorer, batch: Batch, context: Context, keys: Tensor) -> TermValue:
+        x_0 = restorer.start(batch.degraded, fold(keys, "noise"))
+        x_1 = to_model(batch.clean)
+        # The first image's key stands for the batch: the comb of times is one draw.
+        t = self.time(fold(keys[:1], "time")[0], len(batch)).to(x_1.device)
+        x_t = interpolate(x_0, x_1, t)
+        velocity = clean_to_velocity(restorer.predict(x_t, t, context), x_t, t)
+        loss = self.error(velocity, x_1 - x_0)
+        if self.start_error is not None:
+            loss = torch.where(t == 0, self.start_error(velocity, x_1 - x_0), loss)
+        return TermValue(loss.mean(), self._by_time((velocity - (x_1 - x_0)).detach(), t))
+
+    def _by_time(self, difference: Tensor, t: Tensor) -> dict[str, Tensor]:
+        """Mean squared error of the velocity at t = 0 and in equal bins of (0, 1]; stratified times fill them all."""
+        error = difference.square().mean(dim=(1, 2, 3))
+        where = torch.where(t == 0, 0, 1 + (t * self.bins).long().clamp(max=self.bins - 1))
+        inside = where[:, None] == torch.arange(self.bins + 1, device=t.device)
+        means = (error[:, None] * inside).sum(0) / inside.sum(0).clamp(min=1)
+        edges = ["0"] + [f"{number / self.bins:.2f}-{(number + 1) / self.bins:.2f}" for number in range(self.bins)]
+        return {f"velocity_t{edge}": mean for edge, mean in zip(edges, means, strict=True)}

@@ -1,0 +1,124 @@
+"""The thing people keep, load, share and export."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.utils import instantiate
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from restoration.backbone import Backbone, Context
+from restoration.errors import UserError
+from restoration.flow import Source, clean_to_velocity, to_image, to_model
+from restoration.keyed import normal
+from restoration.sampler import Sampler, Velocity
+
+__all__ = ["Restorer"]
+
+
+class Restorer(nn.Module):
+    """A backbone, where its flow starts, and how it is followed.
+
+    Args:
+        backbone: predicts clean images.
+        source: gives x_0.
+        sampler: goes from x_0 to x_1.
+    """
+
+    to_model = staticmethod(to_model)
+    to_image = staticmethod(to_image)
+
+    def __init__(self, backbone: Backbone, source: Source, sampler: Sampler) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.source = source
+        self.sampler = sampler
+
+    @property
+    def stride(self) -> int:
+        """Heights and widths must be multiples of it (`restore` pads)."""
+        return self.backbone.stride
+
+    def encode(self, degraded: Tensor) -> Context:
+        """What the backbone needs to know of degraded images (B, 3, H, W) in [0, 1]; once per image."""
+        return self.backbone.encode(to_model(degraded))
+
+    def predict(self, x_t: Tensor, t: Tensor, context: Context) -> Tensor:
+        """The clean images, in [−1, 1], as predicted from x_t (B, 3, H, W) at t (B,)."""
+        return self.backbone(x_t, t, context)
+
+    def field(self, degraded: Tensor) -> Velocity:
+        """The velocity field that leads from the source to the clean images of degraded (B, 3, H, W) in [0, 1]."""
+        context = self.encode(degraded)
+
+        def velocity(x_t: Tensor, t: Tensor) -> Tensor:
+            return clean_to_velocity(self.predict(x_t, t, context), x_t, t)
+
+        return velocity
+
+    def start(self, degraded: Tensor, keys: Tensor) -> Tensor:
+        """x_0 of degraded (B, 3, H, W) in [0, 1]; int64 keys (B,) give the noise."""
+        noise = normal(keys.to(degraded.device), tuple(degraded.shape[1:]))
+        return self.source(to_model(degraded), noise)
+
+    @torch.no_grad()
+    def restore(self, degraded: Tensor, keys: Tensor, nfe: int | None = None) -> Tensor:
+        """Restored images.
+
+        Args:
+            degraded: (B, 3, H, W) in [0, 1], any height and width.
+            keys: int64 (B,); equal keys give equal noise.
+            nfe: evaluations of the network per image; None is the sampler's own.
+
+        Returns:
+            float32 (B, 3, H, W) in [0, 1].
+        """
+        height, width = degraded.shape[-2:]
+        bottom, right = -height % self.stride, -width % self.stride
+        padded = F.pad(degraded, (0, right, 0, bottom), mode="replicate")
+        restored = self.sampler(self.field(padded), self.start(padded, keys), nfe)
+        return to_image(restored.float())[..., :height, :width]
+
+    @classmethod
+    def load(cls, path: str | Path, device: str | torch.device = "cpu") -> "Restorer":
+        """The restorer of a checkpoint, rebuilt from the config that the checkpoint carries, in eval mode.
+
+        Raises:
+            UserError: no such file, or not a checkpoint of this project.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise UserError(f"no checkpoint at {path}; a run leaves checkpoints/best.ckpt in its folder")
+        try:
+            checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+            config = checkpoint["config"]
+            state = {
+                name.removeprefix("restorer."): value
+                for name, value in checkpoint["state_dict"].items()
+                if name.startswith("restorer.")
+            }
+        except Exception as error:
+            raise UserError(
+                f"{path} is not a checkpoint of this project, or is damaged ({type(error).__name__}); "
+                "copy it again or give another"
+            ) from error
+        restorer = cls.build(config, weights="checkpoint")
+        try:
+            restorer.load_state_dict(state)
+        except RuntimeError as error:
+            raise UserError(f"{path}: its weights do not fit the network its config describes") from error
+        return restorer.to(device).eval()
+
+    @classmethod
+    def build(cls, config: dict[str, Any], weights: str | None = None) -> "Restorer":
+        """A restorer from the config groups backbone, source and sampler.
+
+        Args:
+            config: plain containers with `_target_`s.
+            weights: replaces `backbone.encoder.weights`; "checkpoint" where a state dict will follow.
+        """
+        backbone = dict(config["backbone"])
+        if weights is not None:
+            backbone["encoder"] = {**backbone["encoder"], "weights": weights}
+        return cls(instantiate(backbone), instantiate(config["source"]), instantiate(config["sampler"]))

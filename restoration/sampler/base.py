@@ -1,0 +1,67 @@
+"""From the source to the clean image in a given number of network evaluations."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from restoration.errors import UserError
+
+__all__ = ["Sampler", "Velocity"]
+
+# velocity(x_t (B, 3, H, W), t (B,)) → (B, 3, H, W)
+Velocity = Callable[[Tensor, Tensor], Tensor]
+
+
+class Sampler(ABC):
+    """Integrates dx/dt = velocity(x, t) from t = 0 to t = 1 on a uniform grid.
+
+    Args:
+        nfe: evaluations of the network unless the call says otherwise, 1 … 1000.
+
+    Attributes:
+        evaluations: of the network in one step.
+        order: of the global error.
+    """
+
+    evaluations: int
+    order: int
+
+    def __init__(self, nfe: int = 8) -> None:
+        self.nfe = nfe
+
+    def __call__(self, velocity: Velocity, x_0: Tensor, nfe: int | None = None) -> Tensor:
+        """x_1 (B, 3, H, W) after exactly `nfe` evaluations.
+
+        Where the count is not a multiple of the solver's own, the last step is Euler's; one evaluation is one Euler
+        step with every solver.
+
+        Raises:
+            UserError: nfe outside 1 … 1000.
+        """
+        nfe = self.nfe if nfe is None else nfe
+        if not 1 <= nfe <= 1000:
+            raise UserError(f"nfe={nfe}: choose 1 to 1000 network evaluations")
+        whole, rest = divmod(nfe, self.evaluations)
+        grid = torch.linspace(0, 1, whole + rest + 1, dtype=torch.float64).tolist()
+        self.reset()
+        x = x_0
+        for number, (t, t_next) in enumerate(zip(grid, grid[1:], strict=False)):
+            if number < whole:
+                x = self.step(velocity, x, t, t_next)
+            else:
+                x = x + (t_next - t) * velocity(x, times(x, t))
+        return x
+
+    def reset(self) -> None:
+        """Forget the last trajectory (solvers with memory)."""
+
+    @abstractmethod
+    def step(self, velocity: Velocity, x: Tensor, t: float, t_next: float) -> Tensor:
+        """x at t_next."""
+
+
+def times(x: Tensor, t: float) -> Tensor:
+    """The time t for each image of x: (B,)."""
+    return torch.full((len(x),), t, dtype=x.dtype, device=x.device)

@@ -1,0 +1,92 @@
+"""Dead leaves: the same picture for the same key, and the statistics that make it stand in for a natural one."""
+
+import numpy as np
+import pytest
+import torch
+
+from restoration.corruption import Corruption, GaussianBlur
+from restoration.data.dead_leaves import RADII, DeadLeaves, _outlines, dead_leaves
+from restoration.errors import UserError
+from restoration.keyed import fold
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    return dead_leaves(np.arange(96), 64, seed=0)
+
+
+def test_a_picture_depends_on_seed_and_index_alone(pictures):
+    assert np.array_equal(dead_leaves(np.array([40, 3]), 64, seed=0), pictures[[40, 3]])
+    assert not np.array_equal(dead_leaves(np.array([3]), 64, seed=1)[0], pictures[3])
+    assert len({picture.tobytes() for picture in pictures}) == len(pictures)
+
+
+def test_processes_draw_what_one_draws():
+    index = np.arange(64 * 8 + 5)
+    assert np.array_equal(dead_leaves(index, 8, 0, workers=2), dead_leaves(index, 8, 0, workers=1))
+
+
+def test_a_size_is_another_view_of_the_same_picture(pictures):
+    small = dead_leaves(np.arange(96), 32, seed=0).astype(float)
+    averaged = pictures.reshape(96, 32, 2, 32, 2, 3).mean(axis=(2, 4))
+    assert np.abs(small - averaged).mean() < 4 < np.abs(small - averaged[::-1]).mean()
+
+
+def test_splits_are_disjoint_and_stay_when_their_sizes_change():
+    corruption = Corruption(GaussianBlur())
+    few, more = (
+        DeadLeaves(corruption, image_size=16, train_images=count, selection_images=4, test_images=6).load_splits()
+        for count in (10, 30)
+    )
+    assert [len(few[split]) for split in ("train", "selection", "test")] == [10, 4, 6]
+    assert len({index for store in more.values() for index in store.index.tolist()}) == 40
+    for split in ("selection", "test"):
+        assert np.array_equal(few[split].images, more[split].images)
+        assert np.array_equal(few[split].index, more[split].index)
+    assert np.array_equal(few["train"].images, more["train"].images[:10])
+
+
+def test_test_images_do_not_depend_on_the_seed_of_the_run():
+    sizes = {"image_size": 16, "train_images": 2, "selection_images": 2, "test_images": 3}
+    one, two = (DeadLeaves(Corruption(GaussianBlur()), **sizes, seed=seed).load_splits()["test"] for seed in (0, 1))
+    assert np.array_equal(one.images, two.images)
+    other = DeadLeaves(Corruption(GaussianBlur()), **sizes, image_seed=1).load_splits()["test"]
+    assert not np.array_equal(one.images, other.images)
+
+
+def test_no_images_is_an_error():
+    with pytest.raises(UserError, match="data.test_images=0"):
+        DeadLeaves(Corruption(GaussianBlur()), test_images=0)
+
+
+def test_radii_follow_the_power_law():
+    """Of discs, the share of radii above r is (r^-2 - high^-2) / (low^-2 - high^-2)."""
+    corners, _ = _outlines(fold(0, torch.arange(200)), 1)
+    corners = corners.view(-1, corners.shape[-1] // 2, 2)
+    distance = (corners - corners.mean(dim=1, keepdim=True)).norm(dim=2)
+    radius = distance.mean(dim=1)[distance.std(dim=1) < 1e-3 * distance.mean(dim=1)]
+    assert len(radius) > 0.4 * len(corners)
+    low, high = RADII
+    assert low * 0.999 < radius.min() and radius.max() < high * 1.001
+    for edge in (0.08, 0.1, 0.15, 0.25):
+        share = (edge**-2 - high**-2) / (low**-2 - high**-2)
+        assert (radius > edge).float().mean().item() == pytest.approx(share, abs=0.01)
+
+
+def test_the_power_spectrum_falls_like_a_natural_one(pictures):
+    """Natural images have amplitude spectra near 1/f^a, a about 1 (Field 1987): power slope -2, here -1.5 ... -3."""
+    grey = pictures.mean(axis=3)
+    window = np.hanning(64)[:, None] * np.hanning(64)
+    power = (np.abs(np.fft.fft2((grey - grey.mean(axis=(1, 2), keepdims=True)) * window)) ** 2).mean(axis=0)
+    frequency = np.hypot(*np.meshgrid(np.fft.fftfreq(64), np.fft.fftfreq(64)))
+    band = (frequency > 2.5 / 64) & (frequency < 24 / 64)
+    slope = np.polyfit(np.log(frequency[band]), np.log(power[band]), 1)[0]
+    assert -3.0 < slope < -1.5
+
+
+def test_pictures_have_contrast_and_antialiased_edges(pictures):
+    values = pictures.astype(float) / 255
+    assert 0.15 < values.std() < 0.35 and 0.35 < values.mean() < 0.65
+    assert values.std(axis=(1, 2, 3)).min() > 0.04
+    batch = next(DeadLeaves(Corruption(GaussianBlur()), 16, 2, 2, 3).batches("test"))
+    assert len(batch) == 3 and batch.label is None

@@ -1,0 +1,71 @@
+"""A folder of pictures: what is found in it, and where each image belongs."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from restoration.corruption import Corruption, GaussianBlur
+from restoration.data.image_folder import ImageFolder, list_splits
+from restoration.errors import UserError
+
+
+def touch(root, names):
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(b"")
+
+
+def by_split(root):
+    return {split: {source.name: source.index for source in sources} for split, sources in list_splits(root).items()}
+
+
+def test_shares_of_the_splits(tmp_path):
+    touch(tmp_path, [f"{number % 7}/{number}.jpg" for number in range(3000)])
+    sizes = {split: len(names) for split, names in by_split(tmp_path).items()}
+    # Binomial: 60 +- 8 and 150 +- 12.
+    assert 35 < sizes["selection"] < 85 and 114 < sizes["test"] < 186 and sum(sizes.values()) == 3000
+
+
+def test_an_image_stays_where_it_is_when_others_come(tmp_path):
+    touch(tmp_path, [f"{number}.png" for number in range(400)])
+    before = by_split(tmp_path)
+    touch(tmp_path, [f"more/{number}.png" for number in range(300)])
+    after = by_split(tmp_path)
+    assert all(before[split].items() <= after[split].items() for split in before)
+    indices = [index for names in after.values() for index in names.values()]
+    assert len(set(indices)) == 700 and 0 <= min(indices) and max(indices) < 2**63
+
+
+@pytest.mark.parametrize("count", [3, 4, 10])
+def test_every_split_of_a_small_folder_has_an_image(tmp_path, count):
+    touch(tmp_path, [f"{number}.png" for number in range(count)])
+    splits = by_split(tmp_path)
+    assert min(map(len, splits.values())) >= 1 and sum(map(len, splits.values())) == count
+    assert len(splits["train"]) >= count - 2 - (count > 4)
+
+
+def test_only_pictures_in_sight_count(tmp_path):
+    pictures = ["a.JPG", "b/c.jpeg", "b/d/e.webp", "f.tiff"]
+    touch(tmp_path, [*pictures, "notes.txt", ".hidden.png", ".store-64/x.png", "b/.trash/y.png"])
+    assert {name for names in by_split(tmp_path).values() for name in names} == set(pictures)
+
+
+def test_a_missing_or_empty_folder_is_named(tmp_path):
+    with pytest.raises(UserError, match="no image folder .*nowhere; point `data.root=`"):
+        list_splits(tmp_path / "nowhere")
+    (tmp_path / "notes.txt").write_text("no picture")
+    with pytest.raises(UserError, match="has 0 images .*at least 3"):
+        list_splits(tmp_path)
+
+
+def test_pictures_of_all_sizes_become_squares(tmp_path):
+    generator = np.random.default_rng(0)
+    for number, (height, width) in enumerate([(40, 90), (33, 32), (20, 20), (64, 64), (100, 70)]):
+        Image.fromarray(generator.integers(0, 256, (height, width, 3), dtype=np.uint8)).save(tmp_path / f"{number}.png")
+    data = ImageFolder(Corruption(GaussianBlur()), root=str(tmp_path), image_size=32)
+    data.prepare_data()
+    splits = data.load_splits()
+    assert sum(map(len, splits.values())) == 5
+    assert all(store.images.shape[1:] == (32, 32, 3) and store.label is None for store in splits.values())
+    batch = next(data.batches("test"))
+    assert batch.index.tolist() == splits["test"].index[: len(batch)].tolist()

@@ -1,0 +1,230 @@
+"""Tiny ImageNet: numbering and splits on a small copy of its tree, and the download against a loopback server."""
+
+import hashlib
+import io
+import threading
+import zipfile
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from restoration.corruption import Corruption, GaussianBlur
+from restoration.data.download import download
+from restoration.data.tiny_imagenet import TinyImageNet, find_or_fetch, list_splits
+from restoration.errors import UserError
+
+CLASSES = ["n03", "n01", "n02"]  # not sorted, as in the official file
+
+
+def jpeg(shade: int) -> bytes:
+    file = io.BytesIO()
+    Image.new("L" if shade % 2 else "RGB", (64, 64), shade if shade % 2 else (shade,) * 3).save(file, "JPEG")
+    return file.getvalue()
+
+
+def members(numbers: tuple[int, ...] = (0, 8, 12, 489, 490, 496)) -> dict[str, bytes]:
+    files = {"wnids.txt": "\n".join(CLASSES).encode(), "words.txt": b"", "test/images/test_0.JPEG": jpeg(3)}
+    for position, wnid in enumerate(CLASSES):
+        for number in numbers:
+            files[f"train/{wnid}/images/{wnid}_{number}.JPEG"] = jpeg(40 * position + number % 40)
+    files["val/val_annotations.txt"] = b"val_2.JPEG\tn02\t0\t0\t9\t9\nval_10.JPEG\tn03\t0\t0\t9\t9\n"
+    files["val/images/val_2.JPEG"], files["val/images/val_10.JPEG"] = jpeg(102), jpeg(110)
+    return {f"tiny-imagenet-200/{name}": content for name, content in files.items()}
+
+
+def write_tree(root: Path, files: dict[str, bytes]) -> Path:
+    for name, content in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(content)
+    return root / "tiny-imagenet-200"
+
+
+def archive() -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as target:
+        for name, content in members().items():
+            target.writestr(name, content)
+    return file.getvalue()
+
+
+def test_index_label_and_split(tmp_path):
+    splits = list_splits(write_tree(tmp_path, members()))
+    train = {source.name: source for source in splits["train"]}
+    assert len(train) == 3 * 4 and len(splits["selection"]) == 3 * 2
+    source = train["train/n02/n02_12.JPEG"]  # n02 is the second class in sorted order
+    assert (source.index, source.label) == (500 + 12, 1)
+    assert [source.index for source in splits["selection"]] == [490, 496, 990, 996, 1490, 1496]
+    assert [(source.name, source.index, source.label) for source in splits["test"]] == [
+        ("val/val_2.JPEG", 2, 1),  # by number: 2 before 10
+        ("val/val_10.JPEG", 10, 2),
+    ]
+
+
+def test_index_does_not_depend_on_which_parts_are_present(tmp_path):
+    whole = list_splits(write_tree(tmp_path / "whole", members()))
+    part = list_splits(write_tree(tmp_path / "part", members((8, 496))))
+    numbers = {source.name: source.index for split in whole.values() for source in split}
+    assert all(source.index == numbers[source.name] for split in part.values() for source in split)
+    assert len(part["selection"]) == 3
+
+
+def test_decoded_splits(tmp_path):
+    write_tree(tmp_path, members())
+    for size in (64, 32):
+        data = TinyImageNet(Corruption(GaussianBlur()), root=str(tmp_path), image_size=size)
+        data.prepare_data()
+        splits = data.load_splits()
+        assert {split: store.images.shape for split, store in splits.items()} == {
+            "train": (12, size, size, 3),
+            "selection": (6, size, size, 3),
+            "test": (2, size, size, 3),
+        }
+        assert np.abs(splits["test"].images[:, 5, 5].astype(int) - [[102] * 3, [110] * 3]).max() <= 2
+        batch = next(data.batches("test"))
+        assert batch.index.tolist() == [2, 10] and batch.label.tolist() == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("removed", "message"),
+    [("wnids.txt", "no wnids.txt"), ("train", "no images in train"), ("val", "no images in val/images for the test")],
+)
+def test_an_incomplete_folder_is_named(tmp_path, removed, message):
+    files = {name: content for name, content in members().items() if f"/{removed}" not in name}
+    with pytest.raises(UserError, match=message):
+        list_splits(write_tree(tmp_path, files))
+
+
+class Server:
+    """Serves one file on the loopback; misbehaves as told. Remembers the Range header of each request."""
+
+    def __init__(self, content: bytes, ranges: bool = True, break_after: int | None = None, status: int = 200):
+        requests = self.requests = []
+        state = {"breaks": break_after}
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                asked = self.headers.get("Range")
+                requests.append(asked)
+                if status != 200:
+                    return self.send_error(status)
+                start = int(asked.removeprefix("bytes=").rstrip("-")) if asked and ranges else 0
+                if start >= len(content):
+                    return self.send_error(416)
+                self.send_response(206 if asked and ranges else 200)
+                if asked and ranges:
+                    self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
+                self.send_header("Content-Length", str(len(content) - start))
+                self.end_headers()
+                end = len(content) if state["breaks"] is None else start + state["breaks"]
+                state["breaks"] = None
+                self.wfile.write(content[start:end])
+
+            def log_message(self, *_) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}/file.zip"
+
+    def __enter__(self) -> "Server":
+        threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True).start()
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.server.shutdown()
+        self.server.server_close()
+
+
+@pytest.fixture(autouse=True)
+def no_proxy(monkeypatch):
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+
+
+def expected(content: bytes) -> dict:
+    return {"size": len(content), "md5": hashlib.md5(content).hexdigest(), "pause": 0.01, "timeout": 5}
+
+
+CONTENT = np.random.default_rng(0).bytes(700_000)
+
+
+@pytest.mark.parametrize("ranges", [True, False])
+def test_a_broken_download_goes_on(tmp_path, ranges):
+    with Server(CONTENT, ranges=ranges, break_after=300_000) as server:
+        download(server.url, tmp_path / "file.zip", **expected(CONTENT))
+    assert server.requests == [None, "bytes=300000-"]
+    assert (tmp_path / "file.zip").read_bytes() == CONTENT
+    assert [path.name for path in tmp_path.iterdir()] == ["file.zip"]
+
+
+def test_the_part_of_an_earlier_run_is_used(tmp_path):
+    (tmp_path / "file.zip.part").write_bytes(CONTENT[:650_000])
+    with Server(CONTENT) as server:
+        download(server.url, tmp_path / "file.zip", **expected(CONTENT))
+    assert server.requests == ["bytes=650000-"]
+    assert (tmp_path / "file.zip").read_bytes() == CONTENT
+
+
+def test_a_wrong_file_never_takes_the_name(tmp_path):
+    (tmp_path / "file.zip.part").write_bytes(b"something else")
+    with Server(CONTENT) as server:
+        with pytest.raises(OSError, match="not the expected file .MD5"):
+            download(server.url, tmp_path / "file.zip", **expected(CONTENT))
+        assert list(tmp_path.iterdir()) == []  # else the next attempt would fail alike
+        download(server.url, tmp_path / "file.zip", **expected(CONTENT))
+
+
+@pytest.mark.parametrize("length", [600_000, 800_000])
+def test_a_file_of_another_length_is_an_error(tmp_path, length):
+    other = (CONTENT + CONTENT)[:length]
+    with Server(other) as server, pytest.raises(OSError, match="more than the expected|answered 416"):
+        download(server.url, tmp_path / "file.zip", **expected(CONTENT))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_refusal_says_what_was_looked_for_and_what_helps(tmp_path):
+    with Server(CONTENT, status=403) as server, pytest.raises(UserError) as raised:
+        find_or_fetch(tmp_path, url=server.url)
+    message = str(raised.value)
+    for part in (
+        str(tmp_path / "tiny-imagenet-200"),
+        "answered 403",
+        f"curl -L -C - -o {tmp_path}",
+        "data=dead_leaves",
+    ):
+        assert part in message
+    assert "\n" not in message
+    assert server.requests == [None]  # refused is refused
+
+
+def test_no_server_is_an_error_soon(tmp_path):
+    with Server(CONTENT) as server:
+        pass
+    with pytest.raises(OSError, match="could not be downloaded"):
+        download(server.url, tmp_path / "file.zip", **expected(CONTENT))
+    with Server(CONTENT, status=503) as server, pytest.raises(OSError, match="could not be downloaded .Service"):
+        download(server.url, tmp_path / "file.zip", **expected(CONTENT))
+    assert len(server.requests) == 3
+
+
+def test_fetched_and_unpacked(tmp_path):
+    content = archive()
+    with Server(content) as server:
+        folder = find_or_fetch(tmp_path, server.url, len(content), hashlib.md5(content).hexdigest())
+        find_or_fetch(tmp_path, server.url, len(content), "found, so nothing is asked for")
+    assert len(server.requests) == 1
+    assert sum(map(len, list_splits(folder).values())) == 20
+    assert not (folder / "test").exists()
+
+
+def test_a_zip_of_the_user_is_unpacked_without_a_server(tmp_path):
+    (tmp_path / "tiny-imagenet-200.zip").write_bytes(archive())
+    assert len(list_splits(find_or_fetch(tmp_path, url="http://127.0.0.1:9/none"))["test"]) == 2
+
+
+def test_a_damaged_zip_is_named_and_leaves_nothing(tmp_path):
+    (tmp_path / "tiny-imagenet-200.zip").write_bytes(archive()[:5000])
+    with pytest.raises(UserError, match=r"tiny-imagenet-200\.zip \(5,000 bytes\) is damaged.*remove it"):
+        find_or_fetch(tmp_path)
+    assert not [path for path in tmp_path.iterdir() if path.is_dir()]

@@ -1,0 +1,155 @@
+"""An evaluation of restorers whose figures are known beforehand."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from restoration.batch import Batch
+from restoration.keyed import normal
+from restoration.metrics.evaluation import Evaluation
+from restoration.metrics.frechet import FrechetDistance
+
+
+class Euler:
+    """Names the solver."""
+
+
+class Fake:
+    """Returns what it is told to, plus keyed noise of deviation sigma in the hole."""
+
+    sampler = Euler()
+
+    def __init__(self, answer, sigma: float = 0.0) -> None:
+        self.answer, self.sigma, self.calls = answer, sigma, 0
+
+    def restore(self, degraded, keys, nfe=None):
+        self.calls += 1
+        noise = self.sigma * normal(keys, tuple(degraded.shape[1:]))
+        return (self.answer(degraded) + noise * (degraded == 0)).clamp(0, 1)
+
+
+def batches(sizes=(5, 4, 3), hole: bool = True) -> list[Batch]:
+    generator = torch.Generator().manual_seed(0)
+    made, first = [], 0
+    for size in sizes:
+        clean = torch.rand(size, 3, 32, 32, generator=generator) * 0.5 + 0.25
+        mask = torch.zeros(size, 1, 32, 32, dtype=torch.bool)
+        if hole:
+            mask[1:, :, 8:20, 10:22] = True  # the first image of each batch is whole
+        degraded = (clean + 0.05 * torch.randn(clean.shape, generator=generator)).clamp(0.01, 1.0) * ~mask
+        index = torch.arange(first, first + size)
+        made.append(Batch(clean, degraded, mask, index.float() / sum(sizes), index))
+        first += size
+    return made
+
+
+def test_identity_restorer_equals_identity():
+    result = Evaluation(nfe=(1, 2))(Fake(lambda y: y), batches())
+    report = result.report
+    assert report["n"] == 12
+    for entry in (report["restored"], *report["by_nfe"]):
+        for name in ("psnr", "psnr_ci", "ssim", "psnr_hole", "psnr_known", "texture_ratio"):
+            assert entry[name] == report["identity"][name], name
+        assert entry["spread_hole"] == 0.0 and entry["solver"] == "Euler"
+    assert [entry["nfe"] for entry in report["by_nfe"]] == [1, 2]
+    for entry in report["by_severity"]:
+        for restored in entry["by_nfe"]:
+            assert restored["gain"] == 0.0 and restored["gain_known"] == 0.0
+    assert report["images_per_second"] > 0 and report["seconds"] > 0
+    assert json.loads(json.dumps(report, allow_nan=False)) == report
+
+
+def test_perfect_restorer_reaches_the_cap():
+    data = batches()
+    answers = iter([batch.clean for batch in data])
+    report = Evaluation(nfe=(1,), spread_samples=1)(Fake(lambda y: next(answers)), data).report
+    assert report["restored"]["psnr"] == 60.0 and report["restored"]["psnr_hole_ci"] == [60.0, 60.0]
+    assert report["restored"]["ssim"] == pytest.approx(1.0, abs=1e-4)
+    assert report["restored"]["texture_ratio"] == pytest.approx(1.0)
+    assert "spread_hole" not in report["restored"]
+    assert report["identity"]["psnr"] < report["classical"]["mean_fill"]["psnr"] < 60.0
+    assert set(report["classical"]) == {"mean_fill", "biharmonic", "diffusion"}
+
+
+def test_batch_size_does_not_matter():
+    whole = batches()
+    joined = [Batch(**{k: torch.cat([getattr(b, k) for b in whole])
+                       for k in ("clean", "degraded", "mask", "severity", "index")})]  # fmt: skip
+    one = Evaluation(nfe=(4,))(Fake(lambda y: y, sigma=0.2), whole)
+    other = Evaluation(nfe=(4,))(Fake(lambda y: y, sigma=0.2), joined)
+    for row, row_other in zip(one.rows, other.rows, strict=True):
+        assert row == pytest.approx(row_other, abs=1e-4)
+    for name in ("psnr", "psnr_hole", "spread_hole"):
+        assert one.report["restored"][name] == pytest.approx(other.report["restored"][name], abs=1e-4)
+
+
+def test_spread_is_that_of_the_noise():
+    """Noise of deviation 0.1 around 0.5; std over 8 samples is biased by c4(8) = 0.965."""
+
+    def answer(y):
+        return torch.where(y == 0, 0.5, y)
+
+    result = Evaluation(nfe=(8,), spread_images=6)(Fake(answer, sigma=0.1), batches())
+    assert result.report["restored"]["spread_hole"] == pytest.approx(0.0965, rel=0.02)
+    assert result.report["restored"]["spread_known"] == 0.0
+
+
+def test_images_are_cut_and_rows_agree_with_the_report():
+    result = Evaluation(images=7, nfe=(1, 2))(Fake(lambda y: y * 0.9), batches())
+    assert result.report["n"] == 7 and len(result.rows) == 14
+    first = [row for row in result.rows if row["nfe"] == 1]
+    assert [row["index"] for row in first] == list(range(7))
+    assert np.mean([row["psnr"] for row in first]) == pytest.approx(result.report["restored"]["psnr"])
+    holes = [row["psnr_hole"] for row in first if row["psnr_hole"] is not None]
+    assert len(holes) == 5 and np.mean(holes) == pytest.approx(result.report["restored"]["psnr_hole"])
+    assert {title: len(images) for title, images in result.pictures.items()} == {
+        "degraded": 7, "NFE 1": 7, "NFE 2": 7, "clean": 7
+    }  # fmt: skip
+
+
+def test_severity_quarters():
+    report = Evaluation(nfe=(1,))(Fake(lambda y: y * 0.9), batches()).report
+    assert [(entry["low"], entry["high"], entry["n"]) for entry in report["by_severity"]] == [
+        (0.0, 0.25, 3), (0.25, 0.5, 3), (0.5, 0.75, 3), (0.75, 1.0, 3)
+    ]  # fmt: skip
+    mean = np.mean([entry["by_nfe"][0]["psnr"] for entry in report["by_severity"]])
+    assert mean == pytest.approx(report["restored"]["psnr"])
+    entry = report["by_severity"][0]
+    gain = entry["by_nfe"][0]["psnr_known"] - entry["identity"]["psnr_known"]
+    assert entry["by_nfe"][0]["gain_known"] == pytest.approx(gain)
+
+
+def test_without_holes():
+    report = Evaluation(nfe=(1,))(Fake(lambda y: y), batches(hole=False)).report
+    assert report["classical"] == {}
+    assert report["restored"]["psnr_hole"] is None and report["restored"]["texture_ratio"] is None
+
+
+def test_frechet_stands_under_its_name():
+    class Maps(nn.Module):
+        def forward(self, x):
+            return [x]
+
+    data = batches()
+    frechet = FrechetDistance(Maps(), "frechet_maps")
+    report = Evaluation(nfe=(1,), frechet=frechet)(Fake(lambda y: y), data).report
+    assert report["restored"]["frechet_maps"] == pytest.approx(report["identity"]["frechet_maps"])
+    assert report["identity"]["frechet_maps"] > 0.01
+    answers = iter([batch.clean for batch in data])
+    perfect = Evaluation(nfe=(1,), frechet=frechet, spread_samples=0)(Fake(lambda y: next(answers)), data).report
+    assert perfect["restored"]["frechet_maps"] == pytest.approx(0.0, abs=1e-6)
+
+
+def test_wrong_arguments_and_broken_restorers():
+    with pytest.raises(ValueError, match="nfe"):
+        Evaluation(nfe=(0, 8))
+    with pytest.raises(ValueError, match="images"):
+        Evaluation(images=0)
+    with pytest.raises(ValueError, match="no images"):
+        Evaluation()(Fake(lambda y: y), [])
+    with pytest.raises(FloatingPointError, match="1 NFE"):
+        Evaluation()(Fake(lambda y: y * math.nan), batches())

@@ -1,0 +1,80 @@
+"""Fréchet distance against closed forms and torchmetrics."""
+
+import pytest
+import torch
+from torch import nn
+from torchmetrics.image.fid import _compute_fid
+
+from restoration.metrics.frechet import FeatureStatistics, FrechetDistance, frechet_distance
+
+
+def statistics(features: torch.Tensor, batch: int = 100) -> FeatureStatistics:
+    result = FeatureStatistics()
+    for part in features.split(batch):
+        result.update(part)
+    return result
+
+
+def whitened(count: int, dimension: int, seed: int = 0) -> torch.Tensor:
+    """Features whose sample mean is 0 and sample covariance exactly the identity."""
+    raw = torch.randn(count, dimension, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    raw -= raw.mean(dim=0)
+    return torch.linalg.solve_triangular(torch.linalg.cholesky(raw.T.cov()), raw.T, upper=False).T
+
+
+def test_closed_form_of_commuting_gaussians():
+    """Diagonal covariances: |m - m'|² + sum of (s - s')²."""
+    white = whitened(500, 4)
+    scale, other = torch.tensor([1.0, 2.0, 0.5, 3.0]), torch.tensor([2.0, 2.0, 1.0, 0.25])
+    shift = torch.tensor([0.5, 0.0, -1.0, 0.0])
+    expected = shift.square().sum() + (scale - other).square().sum()
+    distance = frechet_distance(statistics(white * scale), statistics(white * other + shift))
+    assert distance == pytest.approx(expected.item(), abs=1e-8)
+
+
+def test_moments_are_those_of_the_joined_batches():
+    features = torch.randn(257, 5, generator=torch.Generator().manual_seed(1), dtype=torch.float64) + 3.0
+    streamed = statistics(features, batch=50)
+    torch.testing.assert_close(streamed.mean, features.mean(dim=0))
+    torch.testing.assert_close(streamed.covariance, features.T.cov())
+
+
+def test_agrees_with_torchmetrics_on_full_covariances():
+    mix = torch.randn(6, 6, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    one, other = statistics(whitened(300, 6) @ mix), statistics(whitened(400, 6, seed=3) @ mix.T + 0.3)
+    expected = _compute_fid(one.mean, one.covariance, other.mean, other.covariance)
+    assert frechet_distance(one, other) == pytest.approx(expected.item(), rel=1e-8)
+
+
+def test_fewer_images_than_features():
+    """Rank-deficient covariances: 0 to itself, and |shift|² to itself moved."""
+    features = torch.randn(20, 64, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+    assert frechet_distance(statistics(features), statistics(features)) == pytest.approx(0.0, abs=1e-4)
+    assert frechet_distance(statistics(features), statistics(features + 1.0)) == pytest.approx(64.0, abs=1e-4)
+
+
+def test_one_image_has_no_covariance():
+    with pytest.raises(ValueError, match="at least 2 images"):
+        frechet_distance(statistics(torch.zeros(1, 3)), statistics(torch.zeros(5, 3)))
+
+
+class Maps(nn.Module):
+    """Two feature maps; the last is the normalised image itself, scaled by a trainable 1."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(()))
+
+    def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
+        return [x[:, :1], self.weight * x]
+
+
+def test_features_are_the_mean_of_the_last_map_of_the_normalised_image():
+    frechet = FrechetDistance(Maps(), "frechet_maps")
+    images = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(5))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        features = frechet.features(images)
+    mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+    torch.testing.assert_close(features, (images.mean(dim=(2, 3)) - mean) / std, atol=1e-5, rtol=0)
+    assert not frechet.encoder.weight.requires_grad
+    assert not isinstance(frechet, nn.Module)

@@ -1,0 +1,152 @@
+"""The comparison of runs, from metrics.json files whose figures are known."""
+
+import csv
+import json
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from matplotlib import pyplot
+from rich.console import Console
+
+from restoration.compare import Report, find, main, table, write_curves
+from restoration.errors import UserError
+
+
+def metrics(strength: float, gain: float = 4.0) -> dict[str, Any]:
+    """What evaluate leaves: identity at 24 - 8 s dB, restored `gain` dB above it, half a dB less per NFE doubled."""
+    identity = 24 - 8 * strength
+    points = [
+        {
+            "nfe": nfe,
+            "solver": "midpoint",
+            "psnr": identity + gain - loss,
+            "psnr_ci": [0.0, 99.0],
+            "ssim": 0.7,
+            "psnr_hole": 20.0 - loss,
+            "psnr_known": 25.0,
+            "texture_ratio": 0.1 + loss,
+            "spread_hole": 0.05,
+            "frechet_resnet34_tin": 3.25,
+            "frechet_resnet34_tin_ci": [3.0, 3.5],
+        }
+        for nfe, loss in ((8, 1.5), (1, 0.0))
+    ]
+    return {
+        "identity": {"psnr": identity, "ssim": 0.4, "psnr_hole": 6.0, "psnr_known": 22.0},
+        "classical": {"mean_fill": {"psnr": identity + 2, "psnr_hole": 15.0, "psnr_known": None}},
+        "restored": points[0],
+        "by_nfe": points,
+        "n": 1000,
+        "images_per_second": 12.5,
+        "run": {"experiment": "blur_erase", "name": f"s{strength}", "strength": strength, "severity": "uniform"},
+    }
+
+
+def leave(folder: Path, content: dict[str, Any] | str) -> Path:
+    folder.mkdir(parents=True)
+    (folder / "metrics.json").write_text(content if isinstance(content, str) else json.dumps(content))
+    return folder
+
+
+def shown(reports: list[Report]) -> list[list[str]]:
+    """The printed table's cells."""
+    console = Console(width=200, record=True, file=StringIO())
+    console.print(table(reports))
+    lines = [line for line in console.export_text().splitlines() if line[:1] in "│┃"]
+    return [[cell.strip() for cell in line.strip("│┃").replace("┃", "│").split("│")] for line in lines]
+
+
+def test_table_shows_each_method_once_sorted(tmp_path: Path):
+    for strength in (1.0, 0.5):
+        leave(tmp_path / "blur_erase" / f"s{strength}", metrics(strength))
+    above, heading, *rows = shown(find([tmp_path]))
+    assert above[11] == "Fréchet"
+    assert heading == (
+        "run strength severity NFE solver PSNR SSIM hole known texture spread resnet34_tin images/s".split()
+    )
+    assert [row[:6] for row in rows] == [
+        ["identity", "0.50", "uniform", "-", "-", "20.00"],
+        ["mean_fill", "0.50", "uniform", "-", "-", "22.00"],
+        ["s0.5", "0.50", "uniform", "1", "midpoint", "24.00"],
+        ["s0.5", "0.50", "uniform", "8", "midpoint", "22.50"],
+        ["identity", "1.00", "uniform", "-", "-", "16.00"],
+        ["mean_fill", "1.00", "uniform", "-", "-", "18.00"],
+        ["s1.0", "1.00", "uniform", "1", "midpoint", "20.00"],
+        ["s1.0", "1.00", "uniform", "8", "midpoint", "18.50"],
+    ]
+    assert rows[3][6:] == ["0.700", "18.50", "25.00", "1.60", "0.050", "3.250", "12.5"]
+
+
+def test_baselines_of_the_same_images_stand_once(tmp_path: Path):
+    for name, gain in (("regression", 4.0), ("flow", 5.0)):
+        content = metrics(1.0, gain)
+        content["run"]["name"] = name
+        leave(tmp_path / name, content)
+    _, _, *rows = shown(find([tmp_path / "flow", tmp_path / "regression", tmp_path]))
+    assert [row[0] for row in rows] == ["identity", "mean_fill", "flow", "flow", "regression", "regression"]
+
+
+def test_missing_figures_are_dashes_and_empty_columns_go(tmp_path: Path):
+    folder = leave(tmp_path / "blur_erase" / "old", {"identity": {"psnr": 15.0}, "restored": {"psnr": 19.0, "nfe": 1}})
+    heading, *rows = shown(find([folder]))
+    assert heading == ["run", "NFE", "PSNR"]
+    assert rows == [["identity", "-", "15.00"], ["old", "1", "19.00"]]
+    assert Report.load(folder).group == "blur_erase"
+
+
+def test_what_cannot_be_compared_is_named(tmp_path: Path):
+    with pytest.raises(UserError, match="no run folder at"):
+        find([tmp_path / "gone"])
+    with pytest.raises(UserError, match="no metrics.json in or below"):
+        find([tmp_path])
+    leave(tmp_path / "torn", '{"restored": ')
+    with pytest.raises(UserError, match="torn/metrics.json cannot be read"):
+        find([tmp_path])
+    leave(tmp_path / "empty", "{}")
+    with pytest.raises(UserError, match="holds no results"):
+        find([tmp_path / "empty"])
+
+
+def test_curves_draw_the_figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    drawn: dict[str, list[tuple[float, ...]]] = {}
+
+    def keep(figure) -> None:
+        for line in figure.axes[0].lines:
+            drawn[line.get_label()] = [tuple(line.get_xdata()), tuple(line.get_ydata())]
+
+    monkeypatch.setattr(pyplot, "close", keep)
+    for strength in (1.0, 0.25):
+        leave(tmp_path / f"s{strength}", metrics(strength))
+    assert [path.name for path in write_curves(find([tmp_path]), tmp_path)] == ["strength.png", "nfe.png"]
+    assert drawn == {
+        "blur_erase": [(0.25, 1.0), (24.5, 18.5)],
+        "blur_erase identity": [(0.25, 1.0), (22.0, 16.0)],
+        "blur_erase/s0.25 midpoint": [(1, 8), (26.0, 24.5)],
+        "blur_erase/s1.0 midpoint": [(1, 8), (20.0, 18.5)],
+    }
+
+
+def test_command_writes_its_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    folder = leave(tmp_path / "runs" / "s1.0", metrics(1.0))
+    main([str(folder), "--output", str(tmp_path / "comparison")])
+    assert "18.50" in capsys.readouterr().out
+    with (tmp_path / "comparison" / "compare.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["method"], row["nfe"], row["psnr"]) for row in rows] == [
+        ("identity", "", "16.0"),
+        ("mean_fill", "", "18.0"),
+        ("restored", "1", "20.0"),
+        ("restored", "8", "18.5"),
+    ]
+    assert {row["frechet_over"] for row in rows} == {"", "resnet34_tin"}
+    # One strength is a point, not a curve.
+    assert sorted(path.name for path in (tmp_path / "comparison").iterdir()) == ["compare.csv", "nfe.png"]
+
+
+def test_command_says_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit) as ended:
+        main([str(tmp_path)])
+    said = capsys.readouterr().err
+    assert ended.value.code == 2 and said.startswith("error: no metrics.json") and said.count("\n") == 1

@@ -1,0 +1,138 @@
+"""W&B without a key, a terminal or a network; the CSV file across a resume."""
+
+import csv
+import os
+import time
+from pathlib import Path
+
+import pytest
+import wandb
+
+from restoration import logger
+from restoration.errors import UserError
+from restoration.logger import RunCSVLogger, finish_wandb, run_id, wandb_logger, wandb_mode
+
+
+@pytest.fixture(autouse=True)
+def no_account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """No key from this machine reaches a test, and W&B forgets what it read before and after."""
+    for variable in [name for name in os.environ if name.startswith("WANDB_")]:
+        monkeypatch.delenv(variable)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path / "config"))
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    wandb.teardown()
+    yield
+    finish_wandb()
+    wandb.teardown()
+
+
+def test_mode_without_a_key_is_offline():
+    assert wandb_mode("auto") == "offline"
+
+
+def test_mode_with_a_key_is_online(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("WANDB_API_KEY", "k" * 40)
+    assert wandb_mode("auto") == "online"
+
+
+@pytest.mark.parametrize(("machine", "mode"), [("127.0.0.1:9", "online"), ("elsewhere", "offline")])
+def test_mode_reads_netrc_of_the_server_in_use(tmp_path: Path, machine: str, mode: str):
+    (tmp_path / "netrc").write_text(f"machine {machine}\n  login user\n  password {'k' * 40}\n")
+    assert wandb_mode("auto") == mode
+
+
+@pytest.mark.parametrize("variable, mode", [("online", "online"), ("dryrun", "offline"), ("disabled", "disabled")])
+def test_mode_auto_follows_the_environment(monkeypatch: pytest.MonkeyPatch, variable: str, mode: str):
+    monkeypatch.setenv("WANDB_MODE", variable)
+    assert wandb_mode("auto") == mode
+
+
+def test_mode_given_wins_over_the_environment(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    assert wandb_mode("offline") == "offline"
+
+
+def test_mode_unknown_is_refused(monkeypatch: pytest.MonkeyPatch):
+    with pytest.raises(UserError, match="'onlin' is none of auto, online"):
+        wandb_mode("onlin")  # type: ignore[arg-type]
+    monkeypatch.setenv("WANDB_MODE", "of")
+    with pytest.raises(UserError, match="WANDB_MODE='of'"):
+        wandb_mode("auto")
+
+
+def test_run_id_belongs_to_the_folder(tmp_path: Path):
+    first = run_id(tmp_path / "a")
+    assert run_id(tmp_path / "a") == first
+    assert run_id(tmp_path / "b") != first
+
+
+def job(folder: Path, **options) -> wandb.Run:
+    """A run started the way a training job starts one, and left open."""
+    logger = wandb_logger("p", folder, name=folder.name, group="g", run_id=run_id(folder), **options)
+    logger.log_metrics({"val/psnr_nfe1": 20.0}, step=3)
+    return logger.experiment
+
+
+def test_two_jobs_in_one_process_are_two_runs_and_a_resume_is_the_same(tmp_path: Path):
+    runs = []
+    for name in ("one", "two", "one"):
+        run = job(tmp_path / name, config={"a": {"b": 1}})
+        assert run.settings.mode == "offline" and run.group == "g" and run.name == name
+        assert dict(run.config) == {"a": {"b": 1}} and run.summary["trainer/global_step"] == 3
+        assert Path(run.dir).is_dir() and Path(run.dir).is_relative_to(tmp_path / name / "wandb")
+        runs.append(run.id)
+        finish_wandb()
+        assert wandb.run is None
+    assert runs[0] != runs[1] and runs[0] == runs[2]
+
+
+def test_a_job_that_never_finished_does_not_swallow_the_next(tmp_path: Path):
+    first = job(tmp_path / "one")
+    second = job(tmp_path / "two")
+    assert first.id != second.id and second.name == "two"
+
+
+def test_modes_change_from_job_to_job(tmp_path: Path):
+    modes = ("offline", "disabled", "offline")
+    assert [job(tmp_path / str(i), mode=mode).settings.mode for i, mode in enumerate(modes)] == list(modes)
+    assert "WANDB_MODE" not in os.environ
+
+
+def test_online_without_a_key_goes_offline_unasked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def prompt(*_, **__):
+        raise AssertionError("W&B asked for a key")
+
+    monkeypatch.setattr("wandb.sdk.lib.wbauth.prompt.prompt_and_save_api_key", prompt)
+    with pytest.warns(UserWarning, match="cannot go online: no API key"):
+        assert job(tmp_path, mode="online").settings.mode == "offline"
+
+
+def test_online_without_a_network_goes_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Nothing listens at the server's address: W&B's own wait would be 90 seconds, and end in an error."""
+    monkeypatch.setenv("WANDB_API_KEY", "k" * 40)
+    monkeypatch.setattr(logger, "START_TIMEOUT", 0.5)
+    begin = time.monotonic()
+    with pytest.warns(UserWarning, match="cannot go online") as caught:
+        run = job(tmp_path)
+    assert run.settings.mode == "offline" and time.monotonic() - begin < 40
+    assert sum("cannot go online" in str(warning.message) for warning in caught) == 1
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_csv_is_continued_by_a_resumed_run(tmp_path: Path):
+    (tmp_path / "config.yaml").write_text("seed: 0\n")
+    for step, metrics in [(1, {"loss": 0.5}), (2, {"loss": 0.25, "val/psnr": 20.0})]:
+        writer = RunCSVLogger(tmp_path)
+        writer.log_metrics(metrics, step=step)
+        writer.save()
+    assert rows(tmp_path / "metrics.csv") == [
+        {"loss": "0.5", "step": "1", "val/psnr": ""},
+        {"loss": "0.25", "step": "2", "val/psnr": "20.0"},
+    ]
