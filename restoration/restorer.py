@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from restoration.backbone import Backbone, Context
 from restoration.errors import UserError
-from restoration.flow import Source, clean_to_velocity, to_image, to_model
+from restoration.flow import Source, clean_to_velocity, precondition, to_image, to_model
 from restoration.keyed import normal
 from restoration.sampler import Sampler, Velocity
 
@@ -21,7 +21,7 @@ class Restorer(nn.Module):
     """A backbone, where its flow starts, and how it is followed.
 
     Args:
-        backbone: predicts clean images.
+        backbone: the network.
         source: gives x_0.
         sampler: goes from x_0 to x_1.
     """
@@ -46,7 +46,11 @@ class Restorer(nn.Module):
 
     def predict(self, x_t: Tensor, t: Tensor, context: Context) -> Tensor:
         """The clean images, in [−1, 1], as predicted from x_t (B, 3, H, W) at t (B,)."""
-        return self.backbone(x_t, t, context)
+        y, late = context.degraded, t[:, None, None, None]
+        # What is left of x_t without its known part: t·(x_1 − y) + (1 − t)·σ·n.
+        state = x_t - (1 - late) * self.source.mean(y) - late * y
+        guess, error = precondition(state, t, context.scale, self.source.sigma)
+        return y + guess + error * self.backbone(state, t, context)
 
     def field(self, degraded: Tensor) -> Velocity:
         """The velocity field that leads from the source to the clean images of degraded (B, 3, H, W) in [0, 1]."""

@@ -28,17 +28,19 @@ class Context:
 
     Attributes:
         degraded: (B, 3, H, W) in [−1, 1].
+        scale: (B, 1, H, W), how far the clean value of a pixel is expected from the degraded one.
         cache: the backbone's own tensors.
         damage: its estimate of the damage.
     """
 
     degraded: Tensor
+    scale: Tensor
     cache: Any
     damage: DamageEstimate
 
 
 class Backbone(nn.Module, ABC):
-    """Predicts the clean image from the flow's state.
+    """The network of the flow.
 
     Attributes:
         stride: heights and widths must be multiples of it.
@@ -51,8 +53,17 @@ class Backbone(nn.Module, ABC):
         """Context of degraded images (B, 3, H, W) in [−1, 1]."""
 
     @abstractmethod
-    def forward(self, x_t: Tensor, t: Tensor, context: Context) -> Tensor:
-        """Clean images (B, 3, H, W) as predicted from the state x_t (B, 3, H, W) at times t (B,); all in [−1, 1]."""
+    def forward(self, state: Tensor, t: Tensor, context: Context) -> Tensor:
+        """What is left to know of x_1, in units of its expected size (`flow.path.predict_clean`).
+
+        Args:
+            state: (B, 3, H, W), the part of x_t that is not known beforehand.
+            t: (B,) in [0, 1].
+            context: of the degraded images.
+
+        Returns:
+            float32 (B, 3, H, W).
+        """
 
     def stages(self) -> dict[str, list[nn.Parameter]]:
         """Parameters by the name of the training group they belong to."""

@@ -24,8 +24,8 @@ from restoration.keyed import fold, normal, uniform
 __all__ = ["DeadLeaves", "dead_leaves"]
 
 SUPERSAMPLING = 3  # each pixel is the mean of 3 x 3 samples
-LEAVES = 220  # about 60 are in sight; together they would cover the picture twice, a background does the rest
-RADII = (1 / 16, 0.7)  # in sides of the picture; at 32 pixels the smallest leaf is 4 pixels wide
+LEAVES = 400  # about 100 are in sight; together they would cover the picture twice, a background does the rest
+RADII = (1 / 22, 0.7)  # in sides of the picture; at 32 pixels the smallest leaf is 3 pixels wide
 CORNERS = 28
 TILE = 256  # samples of the tile of 1/f noise that roughness is cut from
 ROUGHNESS_SPAN = 128  # samples of the tile across a picture
@@ -165,7 +165,7 @@ def _looks(keys: Tensor) -> dict[str, np.ndarray]:
         "ramp": torch.stack([ramp * turn.cos(), ramp * turn.sin()], dim=-1).numpy(),
         "wave": (2 * math.pi * torch.stack([periods * direction.cos(), periods * direction.sin()], dim=-1)).numpy(),
         "stripes": stripes.numpy(),
-        "rough": (0.12 * draws[..., 7].square()).numpy(),
+        "rough": (0.3 * draws[..., 7].square()).numpy(),
         "offset": (draws[..., 8:] * TILE).long().numpy(),
     }
 
