@@ -110,13 +110,13 @@ def find(paths: Iterable[str | Path]) -> list[Report]:
         UserError: a path is missing, no metrics.json below any, or one is damaged.
     """
     folders: set[Path] = set()
-    paths = [Path(path) for path in paths]
-    for path in paths:
+    places = [Path(path) for path in paths]
+    for path in places:
         if not path.exists():
             raise UserError(f"no run folder at {path}")
         folders |= {file.parent for file in ([path] if path.name == "metrics.json" else path.rglob("metrics.json"))}
     if not folders:
-        raise UserError(f"no metrics.json in or below {', '.join(map(str, paths))}; train or evaluate a run first")
+        raise UserError(f"no metrics.json in or below {', '.join(map(str, places))}; train or evaluate a run first")
     reports = [Report.load(folder) for folder in folders]
     return sorted(reports, key=lambda report: (report.group, report.strength or 0.0, report.name, str(report.folder)))
 

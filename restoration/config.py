@@ -4,6 +4,7 @@ import functools
 import inspect
 import logging
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from difflib import get_close_matches
 from typing import Any
@@ -11,8 +12,12 @@ from typing import Any
 import torch
 from hydra import compose
 from hydra.core.hydra_config import HydraConfig
-from hydra.utils import get_class, get_object
+from hydra.errors import InstantiationException
+from hydra.types import RunMode
+from hydra.utils import get_object
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException as ConfigException
 
 from restoration.errors import UserError
 
@@ -114,15 +119,44 @@ def resolve_precision(precision: str | int, accelerator: str) -> str | int:
     return chosen
 
 
+def _cause(error: BaseException) -> str | None:
+    """The message for the user, where the error or what it came from has one."""
+    link: BaseException | None = error
+    while link is not None:
+        if isinstance(link, UserError):
+            return str(link)
+        link = link.__cause__
+    if isinstance(error, InstantiationException):
+        # A constructor refused its arguments: its own words, and the key they stand under.
+        key = str(error).rpartition("full_key: ")[2] if "full_key: " in str(error) else ""
+        reason = str(error.__cause__ or error).splitlines()[0]
+        return f"{key}: {reason}" if key else reason
+    return str(error) if isinstance(error, ConfigException) else None
+
+
 def command(main: Callable[..., Any]) -> Callable[..., Any]:
-    """A command's entry: a UserError becomes one line on stderr and exit status 2."""
+    """A command's task: what the user can mend becomes one line on stderr and exit status 2.
+
+    A job of a multirun raises instead, so that the other jobs still run; SIGTERM ends with status 143.
+    """
 
     @functools.wraps(main)
-    def run(*arguments: Any, **named: Any) -> Any:
+    def run(*arguments: Any) -> Any:
         try:
-            return main(*arguments, **named)
-        except UserError as error:
-            print(f"error: {error}", file=sys.stderr)
+            return main(*arguments)
+        except SIGTERMException:
+            log.warning("stopped by SIGTERM; go on with resume=true")
+            sys.exit(143)
+        except Exception as error:
+            message = _cause(error)
+            if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
+                log.error("job failed: %s", message, exc_info=None if message else error)
+                # A kept exception keeps its frames, and they keep the model.
+                traceback.clear_frames(error.__traceback__)
+                raise
+            if message is None:
+                raise
+            print(f"error: {message}", file=sys.stderr)
             sys.exit(2)
 
     return run

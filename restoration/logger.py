@@ -187,4 +187,5 @@ class RunCSVLogger(CSVLogger):
         if self._experiment is None:
             Path(self.save_dir).mkdir(parents=True, exist_ok=True)
             self._experiment = _KeepingWriter(log_dir=self.log_dir)
+        assert isinstance(self._experiment, ExperimentWriter)
         return self._experiment

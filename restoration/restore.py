@@ -132,7 +132,7 @@ def plan(source: Path, output: Path, overwrite: bool = False) -> list[Task]:
     existing = [task.target for task in tasks if task.target.exists()]
     if existing and not overwrite:
         more = f" and {len(existing) - 1} more" if len(existing) > 1 else ""
-        raise UserError(f"{existing[0]}{more} exists already; add overwrite=true, or give another output=")
+        raise UserError(f"already there: {existing[0]}{more}; add overwrite=true, or give another output=")
     return tasks
 
 

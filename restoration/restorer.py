@@ -47,10 +47,10 @@ class Restorer(nn.Module):
     def predict(self, x_t: Tensor, t: Tensor, context: Context) -> Tensor:
         """The clean images, in [−1, 1], as predicted from x_t (B, 3, H, W) at t (B,)."""
         y, late = context.degraded, t[:, None, None, None]
-        # What is left of x_t without its known part: t·(x_1 − y) + (1 − t)·σ·n.
+        # x_t without its known part: t·(x_1 − y) + (1 − t)·σ·n.
         state = x_t - (1 - late) * self.source.mean(y) - late * y
         guess, error = precondition(state, t, context.scale, self.source.sigma)
-        return y + guess + error * self.backbone(state, t, context)
+        return y + guess + error * self.backbone(x_t, t, context)
 
     def field(self, degraded: Tensor) -> Velocity:
         """The velocity field that leads from the source to the clean images of degraded (B, 3, H, W) in [0, 1]."""
@@ -86,7 +86,14 @@ class Restorer(nn.Module):
 
     @classmethod
     def load(cls, path: str | Path, device: str | torch.device = "cpu") -> "Restorer":
-        """The restorer of a checkpoint, rebuilt from the config that the checkpoint carries, in eval mode.
+        """The restorer of a checkpoint, in eval mode (see `load_with_config`)."""
+        return cls.load_with_config(path, device)[0]
+
+    @classmethod
+    def load_with_config(
+        cls, path: str | Path, device: str | torch.device = "cpu"
+    ) -> tuple["Restorer", dict[str, Any]]:
+        """The restorer of a checkpoint, rebuilt from the training config that the checkpoint carries, and that config.
 
         Raises:
             UserError: no such file, or not a checkpoint of this project.
@@ -112,7 +119,7 @@ class Restorer(nn.Module):
             restorer.load_state_dict(state)
         except RuntimeError as error:
             raise UserError(f"{path}: its weights do not fit the network its config describes") from error
-        return restorer.to(device).eval()
+        return restorer.to(device).eval(), config
 
     @classmethod
     def build(cls, config: dict[str, Any], weights: str | None = None) -> "Restorer":

@@ -17,9 +17,9 @@ from restoration.sampler import Velocity
 
 __all__ = ["restore_tiled", "tiled_field", "windows"]
 
-# Contexts (encoder features at every scale, about 20 MB a 256-pixel tile with the default backbone) are kept up to
+# Contexts (encoder features at every scale, 26 MB a 256-pixel tile with the default backbone) are kept up to
 # this many tiles; a larger picture re-encodes at each evaluation, so that memory does not grow with the picture.
-KEPT_TILES = 128
+KEPT_TILES = 64
 
 
 def _starts(length: int, tile: int, overlap: int, stride: int) -> list[int]:

@@ -53,11 +53,11 @@ class Backbone(nn.Module, ABC):
         """Context of degraded images (B, 3, H, W) in [−1, 1]."""
 
     @abstractmethod
-    def forward(self, state: Tensor, t: Tensor, context: Context) -> Tensor:
-        """What is left to know of x_1, in units of its expected size (`flow.path.predict_clean`).
+    def forward(self, x_t: Tensor, t: Tensor, context: Context) -> Tensor:
+        """What is left to know of x_1, in units of its expected size (`flow.precondition`).
 
         Args:
-            state: (B, 3, H, W), the part of x_t that is not known beforehand.
+            x_t: (B, 3, H, W).
             t: (B,) in [0, 1].
             context: of the degraded images.
 

@@ -112,7 +112,7 @@ def _fill(model: nn.Module, path: Path, name: str) -> None:
     try:
         state = load_state_dict(str(path))
     except Exception as error:
-        raise UserError(f"encoder weights {path} cannot be read ({type(error).__name__}); is the file whole?") from error
+        raise UserError(f"encoder weights {path} cannot be read ({type(error).__name__}): is it whole?") from error
     result = model.load_state_dict({k: v for k, v in state.items() if k in model.state_dict()}, strict=False)
     if result.missing_keys:
         raise UserError(

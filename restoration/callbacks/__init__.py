@@ -1,0 +1,11 @@
+"""What happens around the training steps."""
+
+from restoration.callbacks.ema import EMA
+from restoration.callbacks.guards import FiniteLoss
+from restoration.callbacks.image_grid import ImageGrid
+from restoration.callbacks.image_quality import ImageQuality
+from restoration.callbacks.last_checkpoint import LastCheckpoint
+from restoration.callbacks.staged_unfreezing import StagedUnfreezing
+from restoration.callbacks.throughput import Throughput
+
+__all__ = ["EMA", "FiniteLoss", "ImageGrid", "ImageQuality", "LastCheckpoint", "StagedUnfreezing", "Throughput"]

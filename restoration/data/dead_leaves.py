@@ -28,7 +28,7 @@ LEAVES = 400  # about 100 are in sight; together they would cover the picture tw
 RADII = (1 / 22, 0.7)  # in sides of the picture; at 32 pixels the smallest leaf is 3 pixels wide
 CORNERS = 28
 TILE = 256  # samples of the tile of 1/f noise that roughness is cut from
-ROUGHNESS_SPAN = 128  # samples of the tile across a picture
+ROUGHNESS_SPAN = 96  # samples of the tile across a picture: one each at 32 pixels, so that none is skipped there
 CHUNK = 64  # images of a task
 
 # Where the images of each split begin; far enough apart that no number of images makes them overlap.

@@ -53,8 +53,8 @@ def read_image(path: Path | str, size: int) -> np.ndarray:
             left, top = (image.width - side) // 2, (image.height - side) // 2
             image = image.reduce(side // size, (left, top, left + side, top + side))
         else:
-            left, top = (image.width - side) / 2, (image.height - side) / 2
-            centre = (left, top, left + side, top + side)
+            middle_x, middle_y, half = image.width / 2, image.height / 2, side / 2
+            centre = (middle_x - half, middle_y - half, middle_x + half, middle_y + half)
             image = image.resize((size, size), Image.Resampling.BICUBIC, centre, reducing_gap=3.0)
     return np.asarray(image)
 

@@ -54,7 +54,7 @@ class Sampler(ABC):
                 x = x + (t_next - t) * velocity(x, times(x, t))
         return x
 
-    def reset(self) -> None:
+    def reset(self) -> None:  # noqa: B027 (most solvers have nothing to forget)
         """Forget the last trajectory (solvers with memory)."""
 
     @abstractmethod

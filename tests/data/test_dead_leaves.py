@@ -74,7 +74,7 @@ def test_radii_follow_the_power_law():
 
 
 def test_the_power_spectrum_falls_like_a_natural_one(pictures):
-    """Power near f^-2 (Field 1987). By this estimator Tiny ImageNet has -2.1 and these leaves -2.9: somewhat smoother.
+    """Power near f^-2 (Field 1987). By this estimator Tiny ImageNet has -2.1, these leaves -3.0: smoother.
 
     The mean step between neighbours is 19 grey levels in Tiny ImageNet.
     """

@@ -1,0 +1,38 @@
+"""The whole state of the training, for resuming."""
+
+from pathlib import Path
+
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint
+
+__all__ = ["LastCheckpoint"]
+
+
+class LastCheckpoint(Checkpoint):
+    """Writes `last.ckpt` after each validation, at the end, and on any interrupt (SIGTERM and Ctrl-C among them).
+
+    As a `Checkpoint` it runs behind all other callbacks, so the average is in its place when an interrupt comes in
+    the middle of validation.
+
+    Args:
+        dirpath: where to.
+    """
+
+    def __init__(self, dirpath: str | Path) -> None:
+        self.path = Path(dirpath) / "last.ckpt"
+
+    def _save(self, trainer: Trainer) -> None:
+        if trainer.global_step > 0 and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+            trainer.save_checkpoint(self.path)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not trainer.sanity_checking:
+            self._save(trainer)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._save(trainer)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        # Only while training: an error before it would write a state that never trained.
+        if trainer.state.fn == "fit":
+            self._save(trainer)

@@ -1,0 +1,117 @@
+"""Judge a checkpoint: metrics.json, per_image.csv, curve.png, grid.png.
+
+python -m restoration.evaluate checkpoint=outputs/blur_erase/first/checkpoints/best.ckpt
+"""
+
+import csv
+import json
+import logging
+import sys
+from pathlib import Path
+from typing import Any
+
+import hydra
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+
+from restoration.backbone import Encoder
+from restoration.compare import Report, table
+from restoration.config import allow_any_key, check_keys, command, reference_config
+from restoration.errors import UserError
+from restoration.metrics.evaluation import EvaluationResult
+from restoration.metrics.frechet import FrechetDistance
+from restoration.metrics.pictures import grid, nfe_curve
+from restoration.restorer import Restorer
+
+__all__ = ["evaluate", "frechet_over", "write_results"]
+
+log = logging.getLogger(__name__)
+
+
+def frechet_over(encoder: dict[str, Any]) -> FrechetDistance | None:
+    """The Fréchet distance over an encoder's pristine features; None for random weights, which measure nothing.
+
+    Args:
+        encoder: the config of `backbone.encoder`.
+    """
+    model, weights = encoder["model"], str(encoder["weights"])
+    if weights == "random":
+        return None
+    name = Path(weights).stem if Path(weights).suffix else f"{model}_{weights}"
+    # protocol.md's short name of the data set.
+    name = name.replace("tiny_imagenet", "tin").replace(".", "_")
+    return FrechetDistance(Encoder(model, weights, encoder["stem"]).model, f"frechet_{name}")
+
+
+def write_results(result: EvaluationResult, run: dict[str, Any], folder: Path) -> Report:
+    """metrics.json and per_image.csv in the folder, curve.png and grid.png in its images/."""
+    images = folder / "images"
+    images.mkdir(parents=True, exist_ok=True)
+    metrics = {**result.report, "run": run}
+    (folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
+    with (folder / "per_image.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, result.rows[0].keys())
+        writer.writeheader()
+        writer.writerows(result.rows)
+    grid(result.pictures).save(images / "grid.png")
+    nfe_curve(metrics).savefig(images / "curve.png")
+    return Report(folder, metrics)
+
+
+def describe(config: dict[str, Any], restorer: Restorer) -> dict[str, Any]:
+    """What a table needs to know of a run."""
+    return {
+        "experiment": config["experiment_name"],
+        "name": config["name"],
+        "strength": config["corruption"]["strength"],
+        "severity": config["corruption"]["severity"],
+        "corruption": config["corruption_name"],
+        "image_size": config["data"]["image_size"],
+        "seed": config["seed"],
+        "parameters": sum(parameter.numel() for parameter in restorer.parameters()),
+    }
+
+
+def evaluate(config: DictConfig) -> Report:
+    """The evaluation that the config asks for, written to its output folder."""
+    checkpoint = Path(config.checkpoint)
+    output = Path(config.output) if config.output else checkpoint.parent.parent / "evaluation"
+    if (output / "metrics.json").exists() and not config.overwrite:
+        raise UserError(f"{output} holds an evaluation; give another output=FOLDER, or overwrite=true")
+    restorer, trained = Restorer.load_with_config(checkpoint)
+    for group in ("data", "corruption"):
+        changed = OmegaConf.merge(trained[group], config[group])
+        trained[group] = OmegaConf.to_container(changed)
+    if config.sampler is not None:
+        target = OmegaConf.load(Path(__file__).parent.parent / "conf" / "sampler" / f"{config.sampler}.yaml")
+        restorer.sampler = instantiate(target)
+    device = config.device if config.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+    encoder = dict(trained["backbone"]["encoder"])
+    if config.frechet_weights is not None:
+        encoder["weights"] = config.frechet_weights
+    try:
+        frechet = frechet_over(encoder)
+    except UserError as error:
+        log.warning("no Fréchet distance: %s", error)
+        frechet = None
+    data = instantiate(trained["data"], corruption=instantiate(trained["corruption"]))
+    data.prepare_data()
+    evaluation = instantiate(config.evaluation, frechet=frechet)
+    result = evaluation(restorer.to(device), data.batches(config.split, device))
+    return write_results(result, describe(trained, restorer), output)
+
+
+@hydra.main(version_base="1.3", config_path="../conf", config_name="evaluate")
+@command
+def main(config: DictConfig) -> None:
+    check_keys(config, reference_config())
+    report = evaluate(config)
+    Console().print(table([report]))
+    Console().print(f"written to {report.folder}")
+
+
+if __name__ == "__main__":
+    sys.argv[1:] = allow_any_key(sys.argv[1:])
+    main()

@@ -1,0 +1,192 @@
+"""Train a restorer, then judge it.
+
+python -m restoration.train experiment=blur_erase
+python -m restoration.train -m experiment=blur_erase corruption.strength=0.25,0.5,0.75,1.0
+"""
+
+import gc
+import logging
+import math
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import hydra
+import torch
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from hydra.utils import instantiate
+from lightning.pytorch import Trainer, seed_everything
+from lightning.pytorch.loggers import Logger, WandbLogger
+from omegaconf import DictConfig, OmegaConf, open_dict
+from rich.console import Console
+
+from restoration.batch_size import largest_batch_size
+from restoration.compare import Report, table
+from restoration.config import allow_any_key, check_keys, command, reference_config, resolve_precision
+from restoration.errors import UserError
+from restoration.evaluate import describe, frechet_over, write_results
+from restoration.logger import finish_wandb, run_id
+from restoration.module import RestorationModule
+from restoration.restorer import Restorer
+
+__all__ = ["train"]
+
+log = logging.getLogger(__name__)
+
+
+def plan(config: DictConfig) -> None:
+    """Fill in what follows from other choices: precision, steps, validations, and callbacks that do not apply."""
+    trainer = config.trainer
+    trainer.precision = resolve_precision(trainer.precision, trainer.get("accelerator", "auto"))
+    if trainer.max_steps is None and trainer.get("max_epochs") is None:
+        per_step = config.data.batch_size * trainer.get("accumulate_grad_batches", 1)
+        trainer.max_steps = math.ceil(config.budget.images / per_step)
+    trainer.max_steps = -1 if trainer.max_steps is None else trainer.max_steps
+    if trainer.val_check_interval is None:
+        if trainer.max_steps > 0:
+            trainer.val_check_interval = max(1, trainer.max_steps // config.validations)
+        else:
+            trainer.check_val_every_n_epoch = 1
+            trainer.val_check_interval = 1.0
+    if config.backbone.encoder.weights == "random":
+        if config.callbacks.staged_unfreezing is not None:
+            log.info("random encoder: nothing to protect, so it trains from the start (no stage 1)")
+        config.callbacks.staged_unfreezing = None
+        # A Fréchet distance over random features would measure nothing.
+        config.callbacks.best_frechet = None
+
+
+def last_checkpoint(config: DictConfig, folder: Path) -> Path | None:
+    """Where to go on from, if anywhere; nothing is overwritten unasked."""
+    path = folder / "checkpoints" / "last.ckpt"
+    if config.resume:
+        if not path.is_file():
+            raise UserError(f"resume=true, but there is no {path}; give the name=… of the run to go on with")
+        return path
+    if path.exists() or (folder / "metrics.json").exists():
+        raise UserError(f"{folder} holds a run; choose another name=…, or go on with it by resume=true")
+    return None
+
+
+def loggers(config: DictConfig, folder: Path, resolved: dict[str, Any]) -> list[Logger]:
+    """CSV always; W&B as one run per job, in the group of its sweep."""
+    made: list[Logger] = []
+    for name, node in config.logger.items():
+        if node is None:
+            continue
+        if name == "wandb":
+            sweep = HydraConfig.get().mode == RunMode.MULTIRUN
+            label = f"{config.name}/{HydraConfig.get().job.num}" if sweep else config.name
+            made.append(
+                # Partial first: `instantiate` has an argument `config` of its own.
+                instantiate(node, _partial_=True)(
+                    save_dir=folder,
+                    name=label,
+                    group=config.name if sweep else None,
+                    config=resolved,
+                    run_id=run_id(folder),
+                )
+            )
+        else:
+            made.append(instantiate(node, save_dir=folder))
+    return made
+
+
+def train(config: DictConfig) -> Report:
+    """One run, from the config to its folder.
+
+    Raises:
+        UserError: something in the config, the data or the folder must be mended.
+        FloatingPointError: the loss was not finite.
+    """
+    began = time.monotonic()
+    folder = Path(config.folder)
+    checkpoint = last_checkpoint(config, folder)
+    choices = HydraConfig.get().runtime.choices
+    resolved: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
+    resolved |= {"experiment_name": str(choices["experiment"]), "corruption_name": str(choices["corruption"])}
+    OmegaConf.save(config, folder / "config.yaml", resolve=True)
+
+    seed_everything(config.seed, workers=True, verbose=False)
+    data = instantiate(config.data, corruption=instantiate(config.corruption))
+    data.prepare_data()
+    restorer = Restorer.build(resolved)
+    objective = instantiate(config.objective)
+    if config.data.batch_size == "auto":
+        config.data.batch_size = data.batch_size = largest_batch_size(restorer, objective, config.data.image_size)
+    plan(config)
+    module = RestorationModule(
+        restorer,
+        objective,
+        instantiate(config.optimizer),
+        instantiate(config.schedule),
+        config=resolved,
+        seed=config.seed,
+        compile=config.compile,
+    )
+    frechet = frechet_over(resolved["backbone"]["encoder"])
+    callbacks = [
+        instantiate(node, frechet=frechet) if name == "image_quality" else instantiate(node)
+        for name, node in config.callbacks.items()
+        if node is not None
+    ]
+    trainer: Trainer = instantiate(config.trainer, callbacks=callbacks, logger=loggers(config, folder, resolved))
+    log.info("%s: %s parameters", type(restorer.backbone).__name__, f"{sum(p.numel() for p in module.parameters()):,}")
+    trainer.fit(module, datamodule=data, ckpt_path=checkpoint)
+    seconds = time.monotonic() - began
+
+    best = folder / "checkpoints" / "best.ckpt"
+    judged = Restorer.load(best if best.is_file() else folder / "checkpoints" / "last.ckpt", module.device)
+    result = instantiate(config.evaluation, frechet=frechet)(judged, data.batches("test", module.device))
+    steps = trainer.global_step
+    run = describe(resolved, judged) | {
+        "images_seen": steps * data.batch_size * trainer.accumulate_grad_batches * trainer.world_size,
+        "steps": steps,
+        "training_seconds": seconds,
+    }
+    report = write_results(result, run, folder)
+    for logger in trainer.loggers:
+        logger.log_metrics(_summary(result.report), step=steps)
+        if isinstance(logger, WandbLogger):
+            logger.log_image("test/grid", [str(folder / "images" / "grid.png")], step=steps)
+        logger.save()
+    return report
+
+
+def _summary(report: dict[str, Any]) -> dict[str, float]:
+    """The evaluation as flat figures, columns of a dashboard."""
+    figures = {
+        f"test/{name}_nfe{point['nfe']}": value
+        for point in report["by_nfe"]
+        for name, value in point.items()
+        if isinstance(value, float)
+    }
+    return figures | {f"test/{name}_identity": v for name, v in report["identity"].items() if isinstance(v, float)}
+
+
+@hydra.main(version_base="1.3", config_path="../conf", config_name="train")
+@command
+def main(config: DictConfig) -> None:
+    check_keys(config, reference_config())
+    # Lightning's messages belong in train.log too.
+    logging.getLogger("lightning.pytorch").propagate = True
+    failed = 1
+    try:
+        with open_dict(config):
+            report = train(config)
+        Console().print(table([report]))
+        Console().print(f"run folder: {report.folder}\npicture: {report.folder / 'images' / 'grid.png'}")
+        failed = 0
+    finally:
+        # The jobs of a sweep share this process.
+        finish_wandb(failed)
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
+if __name__ == "__main__":
+    sys.argv[1:] = allow_any_key(sys.argv[1:])
+    main()
