@@ -1,6 +1,6 @@
 """What travels from the data to the objective and the metrics."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -61,5 +61,4 @@ class Batch:
                 raise ValueError(f"{name} spans [{low:.3f}, {high:.3f}]; it must lie in [0, 1]")
 
     def to(self, device: torch.device | str) -> "Batch":
-        moved = {field.name: getattr(self, field.name) for field in fields(self)}
-        return Batch(**{name: None if value is None else value.to(device) for name, value in moved.items()})
+        return replace(self, **{name: value.to(device) for name, value in vars(self).items() if value is not None})

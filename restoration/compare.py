@@ -19,7 +19,7 @@ from rich.table import Table
 from restoration.config import command
 from restoration.errors import UserError
 
-__all__ = ["Report", "find", "main", "table", "write_csv", "write_curves"]
+__all__ = ["Report", "find", "main", "show", "table", "write_csv", "write_curves"]
 
 COLUMNS = (
     *("group", "run", "method", "strength", "severity", "nfe", "solver", "n"),
@@ -191,6 +191,12 @@ def table(reports: Sequence[Report]) -> Table:
     return grid
 
 
+def show(reports: Sequence[Report]) -> None:
+    """Print the table."""
+    # A pipe has no width; rich's 80 columns would fold every cell.
+    Console(width=None if sys.stdout.isatty() else 160).print(table(reports))
+
+
 def write_csv(reports: Sequence[Report], path: Path) -> None:
     """The table with all digits; an unmeasured figure is empty."""
     with path.open("w", newline="") as file:
@@ -248,8 +254,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, help="also write compare.csv, strength.png and nfe.png here")
     options = parser.parse_args(arguments)
     reports = find(options.runs)
-    # A pipe has no width; rich's 80 columns would fold every cell.
-    Console(width=None if sys.stdout.isatty() else 160).print(table(reports))
+    show(reports)
     if options.output:
         options.output.mkdir(parents=True, exist_ok=True)
         write_csv(reports, options.output / "compare.csv")

@@ -14,10 +14,9 @@ import hydra
 import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
-from rich.console import Console
 
 from restoration.backbone import Encoder
-from restoration.compare import Report, table
+from restoration.compare import Report, show
 from restoration.config import allow_any_key, check_keys, command, reference_config
 from restoration.errors import UserError
 from restoration.metrics.evaluation import EvaluationResult
@@ -108,8 +107,8 @@ def evaluate(config: DictConfig) -> Report:
 def main(config: DictConfig) -> None:
     check_keys(config, reference_config())
     report = evaluate(config)
-    Console().print(table([report]))
-    Console().print(f"written to {report.folder}")
+    show([report])
+    print(f"written to {report.folder}")
 
 
 if __name__ == "__main__":

@@ -123,7 +123,7 @@ def wandb_logger(
 
     def start(mode: str) -> WandbLogger:
         settings = wandb.Settings(
-            init_timeout=START_TIMEOUT, login_timeout=START_TIMEOUT, finish_timeout=FINISH_TIMEOUT
+            init_timeout=START_TIMEOUT, login_timeout=START_TIMEOUT, finish_timeout=FINISH_TIMEOUT, quiet=True
         )
         # `mode`, not `offline=True`: that one sets WANDB_MODE for the whole process and all later jobs.
         logger = WandbLogger(

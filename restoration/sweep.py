@@ -4,9 +4,8 @@ from typing import Any
 
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
-from rich.console import Console
 
-from restoration.compare import find, table
+from restoration.compare import find, show
 from restoration.errors import UserError
 
 __all__ = ["SweepTable"]
@@ -17,6 +16,6 @@ class SweepTable(Callback):
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         try:
-            Console().print(table(find([config.hydra.sweep.dir])))
+            show(find([config.hydra.sweep.dir]))
         except UserError as error:  # no job came as far as its evaluation
-            Console().print(str(error))
+            print(str(error))

@@ -20,10 +20,9 @@ from hydra.utils import instantiate
 from lightning.pytorch import Trainer, seed_everything
 from lightning.pytorch.loggers import Logger, WandbLogger
 from omegaconf import DictConfig, OmegaConf, open_dict
-from rich.console import Console
 
 from restoration.batch_size import largest_batch_size
-from restoration.compare import Report, table
+from restoration.compare import Report, show
 from restoration.config import allow_any_key, check_keys, command, reference_config, resolve_precision
 from restoration.errors import UserError
 from restoration.evaluate import describe, frechet_over, write_results
@@ -46,7 +45,8 @@ def plan(config: DictConfig) -> None:
     trainer.max_steps = -1 if trainer.max_steps is None else trainer.max_steps
     if trainer.val_check_interval is None:
         if trainer.max_steps > 0:
-            trainer.val_check_interval = max(1, trainer.max_steps // config.validations)
+            # A short run is validated once, at its end: before step 100 there is little to see.
+            trainer.val_check_interval = min(trainer.max_steps, max(100, trainer.max_steps // config.validations))
         else:
             trainer.check_val_every_n_epoch = 1
             trainer.val_check_interval = 1.0
@@ -176,8 +176,8 @@ def main(config: DictConfig) -> None:
     try:
         with open_dict(config):
             report = train(config)
-        Console().print(table([report]))
-        Console().print(f"run folder: {report.folder}\npicture: {report.folder / 'images' / 'grid.png'}")
+        show([report])
+        print(f"run folder: {report.folder}\npicture: {report.folder / 'images' / 'grid.png'}")
         failed = 0
     finally:
         # The jobs of a sweep share this process.

@@ -19,6 +19,8 @@ class FourierEmbedding(nn.Module):
         frequencies: π, 2π, … 16π.
     """
 
+    frequencies: Tensor
+
     def __init__(self, width: int, frequencies: int = 16) -> None:
         super().__init__()
         self.register_buffer("frequencies", math.pi * torch.arange(1, frequencies + 1), persistent=False)

@@ -33,6 +33,9 @@ class Encoder(nn.Module):
         UserError: weights that cannot be had or do not fit, a model without max-pool to leave out.
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(
         self, model: str = "resnet34", weights: str = "a1_in1k", stem: Literal["imagenet", "no_pool"] = "no_pool"
     ) -> None:

@@ -124,7 +124,10 @@ class ResNetUNet(Backbone):
         local = self.detail(degraded)
         damage, statistics = self.damage(local, features[1])
         features[0] = torch.cat([features[0], local], dim=1)
-        cached = [block.cache(skip) for block, skip in zip(self.blocks, reversed(features), strict=True)]
+        cached = []
+        for block, skip in zip(self.blocks, reversed(features), strict=True):
+            assert isinstance(block, Block)
+            cached.append(block.cache(skip))
         scale = damage_scale(damage) if self.identity_path else torch.ones_like(damage.hole_logit)
         return Context(degraded, scale, (cached, self.describe(statistics)), damage)
 
@@ -142,6 +145,7 @@ class ResNetUNet(Backbone):
                 hidden = F.interpolate(hidden, size=current.shape[-2:], mode="nearest")
                 current = torch.cat([hidden, current], dim=1)
             hidden = block(current, embedding, skip)
+            assert isinstance(deeper, nn.ModuleList)
             for further in deeper:
                 hidden = further(hidden, embedding)
         assert hidden is not None

@@ -66,7 +66,8 @@ class ImageGrid(Callback):
         keys = fold(self.seed, "sampling", 0, batch.index[:left])
         restorer: Any = pl_module.restorer
         columns = {"degraded": degraded}
-        columns |= {f"NFE {nfe}": restorer.restore(degraded, keys, nfe) for nfe in self.nfe}
+        with trainer.precision_plugin.val_step_context():
+            columns |= {f"NFE {nfe}": restorer.restore(degraded, keys, nfe) for nfe in self.nfe}
         columns["clean"] = batch.clean[:left]
         for title, images in columns.items():
             self._columns.setdefault(title, []).append(images.float().cpu())

@@ -21,8 +21,8 @@ class ImageQuality(Callback):
     """Restores every validation batch at each NFE and logs the means over images.
 
     Logs `val/psnr_nfe{k}`, `val/ssim_nfe{k}`, `val/psnr_hole_nfe{k}`, `val/psnr_known_nfe{k}` (the last two over
-    images with a hole, left out where there is none), `val/frechet_nfe{k}` and `val/psnr_identity`. Lightning calls
-    this outside autocast, so restoring runs in float32, with the averaged weights where there are any.
+    images with a hole, left out where there is none), `val/frechet_nfe{k}` and `val/psnr_identity`. The network runs
+    in the trainer's precision, with the averaged weights where there are any; the figures are float32.
 
     Args:
         nfe: numbers of passes through the flow network.
@@ -77,7 +77,8 @@ class ImageQuality(Callback):
         keys = fold(self.seed, "sampling", 0, batch.index)
         restorer: Any = pl_module.restorer
         for nfe in self.nfe:
-            restored = restorer.restore(batch.degraded, keys, nfe)
+            with trainer.precision_plugin.val_step_context():
+                restored = restorer.restore(batch.degraded, keys, nfe)
             figures = measure(restored, batch.clean, batch.mask)
             for name in FIGURES:
                 self._add(f"val/{name}_nfe{nfe}", figures[name])

@@ -59,7 +59,9 @@ class MotionBlur(Blur):
         along = x * cos + y * sin
         across = y * cos - x * sin
         beyond = (along.abs() - half).clamp(min=0)
-        return (1 - torch.hypot(beyond, across)).clamp(min=0)
+        weight = (1 - torch.hypot(beyond, across)).clamp(min=0)
+        # At length 0 the neighbours are at distance 1 up to rounding; only the centre may count.
+        return torch.where((half > 0) | ((x == 0) & (y == 0)), weight, 0.0)
 
 
 class GaussianBlur(Blur):

@@ -1,6 +1,7 @@
 """Fillings of the hole without learning. They are told the true mask, which a blind restorer is not."""
 
 import functools
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -57,7 +58,7 @@ def _biharmonic(image: np.ndarray, hole: np.ndarray) -> np.ndarray:
     return inpaint_biharmonic(image.astype(np.float64), hole, channel_axis=-1)
 
 
-def _per_image(fill, degraded: Tensor, mask: Tensor) -> Tensor:
+def _per_image(fill: Callable[[np.ndarray, np.ndarray], np.ndarray], degraded: Tensor, mask: Tensor) -> Tensor:
     """Runs fill((H, W, 3), (H, W)) on each image that has a hole and something around it."""
     filled = degraded.clone()
     holes = mask[:, 0].cpu().numpy()

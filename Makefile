@@ -1,0 +1,31 @@
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+BIN := .venv/bin
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+install: .venv/installed  ## everything into .venv (about 3 minutes, 6 GB)
+
+.venv/installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: Python 3.11 or newer is needed; make PYTHON=python3.12 install"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+demo: install  ## train a small restorer on procedural images, judge it, show it: minutes on two CPU cores
+	$(BIN)/python -m restoration.train experiment=demo
+
+test: install  ## the tests: CPU, no network, at most 5 minutes
+	$(BIN)/python -m pytest
+
+test-all: install  ## and the slow ones, the notebook, real images where they are
+	$(BIN)/python -m pytest -m 'slow or not slow'
+	$(BIN)/python -m pytest --nbmake --nbmake-timeout=600 notebooks
+
+lint: install  ## style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+.PHONY: help install demo test test-all lint

@@ -1,0 +1,56 @@
+"""The batch refuses what does not fit."""
+
+import pytest
+import torch
+
+from restoration.batch import Batch
+
+
+def parts(**changes) -> dict:
+    return {
+        "clean": torch.rand(2, 3, 8, 6),
+        "degraded": torch.rand(2, 3, 8, 6),
+        "mask": torch.zeros(2, 1, 8, 6, dtype=torch.bool),
+        "severity": torch.rand(2),
+        "index": torch.arange(2),
+        **changes,
+    }
+
+
+def test_a_whole_batch_is_accepted():
+    batch = Batch(**parts(label=torch.tensor([4, 5])))
+    batch.check_range()
+    assert len(batch) == 2
+
+
+@pytest.mark.parametrize(
+    "name, value",
+    [
+        ("clean", torch.rand(2, 1, 8, 6)),
+        ("clean", torch.rand(2, 3, 8, 6).double()),
+        ("degraded", torch.rand(2, 3, 6, 8)),
+        ("degraded", (torch.rand(2, 3, 8, 6) * 255).byte()),
+        ("mask", torch.zeros(2, 3, 8, 6, dtype=torch.bool)),
+        ("mask", torch.zeros(2, 1, 8, 6)),
+        ("severity", torch.rand(2, 1)),
+        ("index", torch.arange(2).float()),
+    ],
+)
+def test_a_field_of_another_shape_or_type_is_named(name, value):
+    with pytest.raises(ValueError, match=f"^{name} "):
+        Batch(**parts(**{name: value}))
+
+
+@pytest.mark.parametrize("name, worst", [("clean", 1.01), ("degraded", -0.01), ("severity", 1.5)])
+def test_a_field_out_of_range_is_named(name, worst):
+    batch = Batch(**parts())
+    getattr(batch, name).view(-1)[3 if name != "severity" else 1] = worst
+    with pytest.raises(ValueError, match=f"^{name} spans"):
+        batch.check_range()
+
+
+def test_to_moves_every_field_and_keeps_none():
+    moved = Batch(**parts()).to("meta")
+    assert moved.label is None
+    assert {tensor.device.type for tensor in (moved.clean, moved.degraded, moved.mask, moved.severity)} == {"meta"}
+    assert Batch(**parts(label=torch.arange(2))).to("meta").label.device.type == "meta"
