@@ -49,9 +49,9 @@ def reference_config() -> DictConfig:
     config_name = runtime.job.config_name
     assert config_name is not None
     choices = [
-        f"{group}={'null' if choice is None else choice}"
+        f"~{group}" if choice is None or group == "experiment" else f"{group}={choice}"
         for group, choice in runtime.runtime.choices.items()
-        if not group.startswith("hydra/") and group != "experiment" and "@" not in group
+        if not group.startswith("hydra/") and "@" not in group
     ]
     return compose(config_name, overrides=choices)
 

@@ -9,6 +9,7 @@ import logging
 import math
 import sys
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +135,9 @@ def train(config: DictConfig) -> Report:
     ]
     trainer: Trainer = instantiate(config.trainer, callbacks=callbacks, logger=loggers(config, folder, resolved))
     log.info("%s: %s parameters", type(restorer.backbone).__name__, f"{sum(p.numel() for p in module.parameters()):,}")
+    if checkpoint is not None:
+        log.info("going on from %s", checkpoint)
+    log.info("%s steps, validation every %s", trainer.max_steps, trainer.val_check_interval)
     trainer.fit(module, datamodule=data, ckpt_path=checkpoint)
     seconds = time.monotonic() - began
 
@@ -166,12 +170,27 @@ def _summary(report: dict[str, Any]) -> dict[str, float]:
     return figures | {f"test/{name}_identity": v for name, v in report["identity"].items() if isinstance(v, float)}
 
 
+def quieten() -> None:
+    """Lightning's warnings once, in train.log too; without those that this project answers by design."""
+    for name in ("lightning", "lightning.fabric", "lightning.pytorch"):
+        logger = logging.getLogger(name)
+        logger.handlers.clear()
+        logger.propagate = True
+        logger.setLevel(logging.WARNING)
+    for message in (
+        ".*module\\(s\\) in eval mode at the start.*",  # the encoder's batch statistics are frozen
+        ".*does not have many workers.*",  # gathering from the store is faster without
+        ".*dataloader is not resumable.*",  # the sampler is: it starts at the interrupted batch
+        ".*isinstance\\(treespec, LeafSpec\\).*",  # between Lightning and torch
+    ):
+        warnings.filterwarnings("ignore", message=message)
+
+
 @hydra.main(version_base="1.3", config_path="../conf", config_name="train")
 @command
 def main(config: DictConfig) -> None:
     check_keys(config, reference_config())
-    # Lightning's messages belong in train.log too.
-    logging.getLogger("lightning.pytorch").propagate = True
+    quieten()
     failed = 1
     try:
         with open_dict(config):

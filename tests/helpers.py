@@ -1,10 +1,13 @@
 """What several test files need: tiny trainings through the real commands, in this process."""
 
+import csv
+import functools
 import logging
 import os
+import shutil
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,10 +19,18 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
 from omegaconf import DictConfig, open_dict
 from safetensors.torch import save_file
 
 from restoration.config import allow_any_key
+from restoration.corruption import Corruption, Erase, GaussianBlur, MotionBlur, OneOf, Sequence
+from restoration.data.dead_leaves import DeadLeaves
+from restoration.flow import Uniform
+from restoration.module import RestorationModule
+from restoration.objective import DamageSupervision, FlowMatching, Objective, SquaredError
+from restoration.restorer import Restorer
+from restoration.schedule import Constant, Schedule
 
 CONF = Path(__file__).parents[1] / "conf"
 
@@ -85,7 +96,7 @@ def composed(name: str, *overrides: str, config_dir: Path = CONF) -> Iterator[Di
             HydraConfig.instance().cfg = None
 
 
-def run_command(main: Callable[..., Any], *arguments: str, flags: Sequence[str] = ()) -> int:
+def run_command(main: Callable[..., Any], *arguments: str, flags: Iterable[str] = ()) -> int:
     """Runs a Hydra command in this process as its command line would; gives the exit status."""
     root = logging.getLogger()
     handlers, level, argv = root.handlers[:], root.level, sys.argv
@@ -120,6 +131,76 @@ def last(folder: Path) -> dict[str, Any]:
     return torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
 
 
+def without_account(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """No W&B key of this machine is seen, and none could be used: its server is a closed port of this machine."""
+    for variable in [name for name in os.environ if name.startswith("WANDB_")]:
+        monkeypatch.delenv(variable)
+    monkeypatch.setenv("NETRC", str(folder / "netrc"))
+    monkeypatch.setenv("WANDB_CONFIG_DIR", str(folder / "wandb_config"))
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+
+
+def tiny_data(train_images: int = 24, batch_size: int = 4) -> DeadLeaves:
+    sequence = Sequence({"blur": OneOf({"motion": MotionBlur(), "gaussian": GaussianBlur()}), "erase": Erase()})
+    counts = {"train_images": train_images, "selection_images": 8, "test_images": 4}
+    return DeadLeaves(Corruption(sequence), image_size=16, batch_size=batch_size, eval_batch_size=4, **counts)
+
+
+def tiny_module(weights: str | Path = "random", schedule: Schedule | None = None, **optimizer: Any) -> RestorationModule:
+    """A flow on test_resnet, with its config, so that its checkpoints rebuild themselves."""
+    encoder = {"_target_": "restoration.backbone.Encoder", "model": "test_resnet", "weights": str(weights)}
+    config = {
+        "backbone": {"_target_": "restoration.backbone.ResNetUNet", "encoder": encoder, "widths": [16] * 4, "depth": 1},
+        "source": {"_target_": "restoration.flow.Degraded", "sigma": 0.5},
+        "sampler": {"_target_": "restoration.sampler.Midpoint", "nfe": 2},
+    }
+    return RestorationModule(
+        Restorer.build(config),
+        Objective({"flow": FlowMatching(Uniform(), SquaredError()), "damage": DamageSupervision()}),
+        functools.partial(torch.optim.AdamW, **{"lr": 1e-2, **optimizer}),
+        schedule or Constant(warmup=0.0),
+        config,
+    )
+
+
+def fit(
+    module: RestorationModule, folder: Path, callbacks: list[Callback], ckpt_path: Path | None = None, **options: Any
+) -> Trainer:
+    """A short training on the CPU; by default of eight steps with a validation at every fourth."""
+    options = {"max_steps": 8, "val_check_interval": 4, "check_val_every_n_epoch": None, "logger": False, **options}
+    trainer = Trainer(
+        default_root_dir=folder,
+        accelerator="cpu",
+        callbacks=callbacks,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        enable_checkpointing=any(isinstance(callback, ModelCheckpoint) for callback in callbacks),
+        use_distributed_sampler=False,
+        num_sanity_val_steps=options.pop("num_sanity_val_steps", 0),
+        **options,
+    )
+    trainer.fit(module, datamodule=tiny_data(), ckpt_path=ckpt_path)
+    return trainer
+
+
+def copy_of(module: torch.nn.Module) -> dict[str, torch.Tensor]:
+    return {name: value.detach().clone() for name, value in module.state_dict().items()}
+
+
+def differing(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) -> set[str]:
+    """Names whose values are not equal bit for bit."""
+    assert left.keys() == right.keys()
+    return {name for name, value in left.items() if not torch.equal(value, right[name])}
+
+
+def rows(folder: Path) -> list[dict[str, str]]:
+    """The run's metrics.csv."""
+    with (folder / "metrics.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
 class Kill(Callback):
     """Sends this process a signal at the end of a training step, or while a validation is going on after it."""
 
@@ -144,3 +225,29 @@ def callback_file(folder: Path, target: str, **arguments: Any) -> list[str]:
     lines += [f"  {name}: {value}" for name, value in arguments.items()]
     (folder / "callbacks" / "extended.yaml").write_text("\n".join(lines) + "\n")
     return ["--config-dir", str(folder)]
+
+
+class Diary(Callback):
+    """Writes the epoch and the image indices of every training step into a file, and keeps each last.ckpt."""
+
+    def __init__(self, path: str) -> None:
+        self.path = Path(path)
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        with self.path.open("a") as file:
+            print(trainer.global_step, trainer.current_epoch, *batch.index.tolist(), file=file)
+        newest = Path(trainer.default_root_dir) / "checkpoints" / "last.ckpt"
+        if newest.is_file():
+            # Written by the validation before this step: what a power cut would leave.
+            shutil.copy(newest, self.path.with_name(f"last_{trainer.global_step}.ckpt"))
+
+
+class Spoil(Callback):
+    """Makes a weight NaN before a training step."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        if trainer.global_step == self.step:
+            next(pl_module.restorer.backbone.head.parameters()).data.fill_(float("nan"))

@@ -1,40 +1,38 @@
 """A run that is stopped and resumed ends where the uninterrupted one does, bit for bit."""
 
-import csv
 import json
-from collections.abc import Sequence
+import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 import torch
+import wandb
+from helpers import FEW_PASSES, TINY, callback_file, encoder_file, last, rows, run_command, without_account
 
-from helpers import FEW_PASSES, TINY, complaint, encoder_file, last, run_command, callback_file
+from restoration.logger import finish_wandb
 from restoration.train import main
 
 # Six steps an epoch, 14 steps: two epochs and a third. Stage 2 starts at step 7, in the middle of an epoch;
-# validation, on two batches, comes at steps 4, 8 and 12.
+# validation, on two batches, comes at steps 4, 8 and 12, which is an epoch's end.
 JOB = [
     "experiment=blur_erase",
     *TINY,
     *FEW_PASSES,
-    "trainer.max_steps=14",
     "trainer.val_check_interval=4",
     "callbacks.staged_unfreezing.share=0.5",
 ]
+slow = pytest.mark.slow
 
 
-def run(
-    folder: Path, weights: Path, monkeypatch: pytest.MonkeyPatch, *arguments: str, flags: Sequence[str] = ()
-) -> tuple[int, Path]:
+def run(folder: Path, weights: Path, *arguments: str, flags: Iterable[str] = ()) -> tuple[int, Path]:
+    """Runs the train command with `folder` as its working directory; the exit status and the run folder."""
     folder.mkdir(exist_ok=True)
-    monkeypatch.chdir(folder)
-    status = run_command(main, *JOB, f"backbone.encoder.weights={weights}", *arguments, flags=flags)
+    steps = [] if any("max_" in argument for argument in arguments) else ["trainer.max_steps=14"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        status = run_command(main, *JOB, f"backbone.encoder.weights={weights}", *steps, *arguments, flags=flags)
     return status, folder / "outputs" / "blur_erase" / "run"
-
-
-def rows(folder: Path) -> list[dict[str, str]]:
-    with (folder / "metrics.csv").open(newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def validations(folder: Path) -> dict[int, dict[str, str]]:
@@ -46,6 +44,29 @@ def validations(folder: Path) -> dict[int, dict[str, str]]:
     }
 
 
+def kept(state: dict[str, dict]) -> dict[str, dict]:
+    """The callbacks' states without ModelCheckpoint's, which name the folder."""
+    return {name: value for name, value in state["callbacks"].items() if "ModelCheckpoint" not in name}
+
+
+def assert_same_end(resumed: Path, whole: Path) -> None:
+    ours, theirs = last(resumed), last(whole)
+    assert ours["global_step"] == theirs["global_step"]
+    for part in ("state_dict", "current_model_state"):  # the average and the raw weights
+        assert ours[part].keys() == theirs[part].keys()
+        different = [name for name, value in ours[part].items() if not torch.equal(value, theirs[part][name])]
+        assert not different, f"{part}: {len(different)} of {len(ours[part])} differ, such as {different[0]}"
+    for mine, other in zip(ours["optimizer_states"], theirs["optimizer_states"], strict=True):
+        assert mine["param_groups"] == other["param_groups"]
+        for number, state in mine["state"].items():
+            assert all(torch.equal(value, other["state"][number][name]) for name, value in state.items())
+    assert kept(ours) == kept(theirs)
+    assert validations(resumed) == validations(whole)
+    report, expected = (json.loads((folder / "metrics.json").read_text()) for folder in (resumed, whole))
+    assert report["restored"]["psnr"] == expected["restored"]["psnr"]
+    assert report["run"]["steps"] == expected["run"]["steps"] == theirs["global_step"]
+
+
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return encoder_file(tmp_path_factory.mktemp("weights"))
@@ -53,52 +74,105 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory, weights: Path) -> Path:
-    """The run folder of the uninterrupted run."""
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        status, folder = run(tmp_path_factory.mktemp("whole"), weights, monkeypatch)
+    """The run folder of the uninterrupted run, with its diary."""
+    folder = tmp_path_factory.mktemp("whole")
+    flags = callback_file(folder / "conf", "helpers.Diary", path=folder / "diary.txt")
+    status, folder = run(folder, weights, "callbacks=extended", flags=flags)
     assert status == 0
     return folder
 
 
-def assert_same_end(resumed: Path, whole: Path) -> None:
-    ours, theirs = last(resumed), last(whole)
-    assert ours["global_step"] == theirs["global_step"] == 14
-    for part in ("state_dict", "current_model_state"):
-        assert ours[part].keys() == theirs[part].keys()
-        different = [name for name, value in ours[part].items() if not torch.equal(value, theirs[part][name])]
-        assert not different, f"{part}: {different}"
-    for mine, other in zip(ours["optimizer_states"], theirs["optimizer_states"], strict=True):
-        assert mine["param_groups"] == other["param_groups"]
-        for number, state in mine["state"].items():
-            assert all(torch.equal(value, other["state"][number][name]) for name, value in state.items())
-    callbacks = {name: state for name, state in theirs["callbacks"].items() if "ModelCheckpoint" not in name}
-    assert {name: ours["callbacks"][name] for name in callbacks} == callbacks
-    assert validations(resumed) == validations(whole)
+def test_the_uninterrupted_run_sees_every_image_once_an_epoch(whole: Path):
+    steps = [[int(word) for word in line.split()] for line in (whole.parents[2] / "diary.txt").read_text().splitlines()]
+    assert [step[0] for step in steps] == list(range(14))
+    epochs = [[index for step in steps if step[1] == epoch for index in step[2:]] for epoch in range(2)]
+    assert sorted(epochs[0]) == sorted(epochs[1]) == list(range(24)) and epochs[0] != epochs[1]
 
 
 @pytest.mark.parametrize(
     "step, in_validation, stage",
-    [(3, False, 1), (9, False, 2), (8, True, 2), (4, True, 1), (6, False, 1)],
-    ids=["before the switch", "after the switch", "in validation", "in validation before the switch", "epoch's end"],
+    [
+        pytest.param(3, False, 1, id="before the switch"),
+        pytest.param(9, False, 2, id="after the switch"),
+        pytest.param(8, True, 2, id="in validation"),
+        pytest.param(4, True, 1, id="in validation before the switch", marks=slow),
+        pytest.param(6, False, 1, id="at an epoch's end"),
+        pytest.param(12, False, 2, id="at an epoch's end with validation to come", marks=slow),
+    ],
 )
 def test_sigterm_then_resume_ends_as_if_nothing_had_happened(
-    step: int, in_validation: bool, stage: int, whole: Path, weights: Path, tmp_path: Path, monkeypatch
+    step: int, in_validation: bool, stage: int, whole: Path, weights: Path, tmp_path: Path
 ):
-    kill = callback_file(tmp_path / "conf", "helpers.Kill", step=step, in_validation=in_validation)
-    status, folder = run(tmp_path, weights, monkeypatch, "callbacks=extended", flags=kill)
+    flags = callback_file(tmp_path / "conf", "helpers.Kill", step=step, in_validation=in_validation)
+    status, folder = run(tmp_path, weights, "callbacks=extended", flags=flags)
     assert status == 143
     stopped = last(folder)
     assert stopped["global_step"] == step
     (staged,) = (state for name, state in stopped["callbacks"].items() if "StagedUnfreezing" in name)
     assert staged["stage"] == stage
     assert not (folder / "metrics.json").exists()
-    before = rows(folder)
+    logged = [row["train/loss"] for row in rows(folder) if row["train/loss"]]
+    assert len(logged) == step
 
-    status, folder = run(tmp_path, weights, monkeypatch, "resume=true")
+    status, folder = run(tmp_path, weights, "resume=true")
     assert status == 0
     assert_same_end(folder, whole)
-    assert rows(folder)[: len(before)] == [
-        {**row, **{k: "" for k in rows(folder)[0] if k not in row}} for row in before
-    ]
-    report, expected = (json.loads((path / "metrics.json").read_text()) for path in (folder, whole))
-    assert report["restored"] == expected["restored"] and report["run"]["steps"] == 14
+    # metrics.csv was continued: the rows before the stop are there, the others follow without a gap.
+    losses = [row["train/loss"] for row in rows(folder) if row["train/loss"]]
+    assert losses[:step] == logged
+    assert losses == [row["train/loss"] for row in rows(whole) if row["train/loss"]]
+
+
+@pytest.mark.parametrize("step", [pytest.param(4, marks=slow), 12])
+def test_a_power_cut_costs_no_more_than_the_steps_since_the_last_validation(
+    step: int, whole: Path, weights: Path, tmp_path: Path
+):
+    checkpoints = tmp_path / "outputs" / "blur_erase" / "run" / "checkpoints"
+    checkpoints.mkdir(parents=True)
+    shutil.copy(whole.parents[2] / f"last_{step}.ckpt", checkpoints / "last.ckpt")
+    status, folder = run(tmp_path, weights, "resume=true")
+    assert status == 0
+    ours, theirs = last(folder), last(whole)
+    for part in ("state_dict", "current_model_state"):
+        assert all(torch.equal(value, theirs[part][name]) for name, value in ours[part].items())
+    assert kept(ours) == kept(theirs)
+
+
+@slow
+def test_runs_of_whole_epochs_resume_too(weights: Path, tmp_path: Path):
+    epochs = ["trainer.max_epochs=3", "trainer.val_check_interval=null", "callbacks.staged_unfreezing.share=null"]
+    epochs.append("callbacks.staged_unfreezing.epoch=1")
+    status, whole = run(tmp_path / "whole", weights, *epochs)
+    assert status == 0
+    for step, in_validation in ((6, True), (8, False), (12, False)):
+        folder = tmp_path / f"{step}"
+        flags = callback_file(folder / "conf", "helpers.Kill", step=step, in_validation=in_validation)
+        assert run(folder, weights, *epochs, "callbacks=extended", flags=flags)[0] == 143
+        status, resumed = run(folder, weights, *epochs, "resume=true")
+        assert status == 0
+        assert_same_end(resumed, whole)
+
+
+def test_a_finished_run_goes_on_with_more_steps(weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    without_account(monkeypatch, tmp_path)
+    online = ["++logger.wandb._target_=restoration.logger.wandb_logger", "++logger.wandb.project=restoration"]
+    flags = callback_file(tmp_path / "conf", "helpers.Diary", path=tmp_path / "diary.txt")
+    wandb.teardown()
+    try:
+        # It ends with an epoch: the next one must neither be skipped nor begun in its middle.
+        status, folder = run(tmp_path, weights, *online, "callbacks=extended", "trainer.max_steps=6", flags=flags)
+        assert status == 0
+        first, name = rows(folder), (folder / "wandb_run_id.txt").read_text().strip()
+        arguments = [*online, "callbacks=extended", "trainer.max_steps=9", "resume=true"]
+        status, folder = run(tmp_path, weights, *arguments, flags=flags)
+        assert status == 0
+    finally:
+        finish_wandb()
+        wandb.teardown()
+    steps = [[int(word) for word in line.split()] for line in (tmp_path / "diary.txt").read_text().splitlines()]
+    assert [step[:2] for step in steps] == [[step, step // 6] for step in range(9)]
+    assert last(folder)["global_step"] == 9
+    assert [row["train/loss"] for row in rows(folder)][: len(first)] == [row["train/loss"] for row in first]
+    # One W&B run: the same id twice (offline it has a folder for each start; W&B joins them).
+    assert (folder / "wandb_run_id.txt").read_text().strip() == name
+    assert [path.name.endswith(f"-{name}") for path in (folder / "wandb").glob("offline-run-*")] == [True, True]

@@ -15,11 +15,11 @@ class DamageEstimate:
 
     Attributes:
         hole_logit: (B, 1, H, W), log-odds that a pixel was erased.
-        severity: (B,) in [0, 1].
+        log_error: (B,), log of the root mean square of clean − degraded over the known region, [−1, 1] units.
     """
 
     hole_logit: Tensor
-    severity: Tensor
+    log_error: Tensor
 
 
 @dataclass

@@ -8,17 +8,19 @@ from restoration.backbone.base import DamageEstimate
 
 __all__ = ["DamageHead"]
 
+# Blur at severity ½ leaves about this error, as a logarithm.
+_TYPICAL = -3.0
 # Below this share of the pixels no hole is seen, and its size says nothing.
 _LEAST_HOLE = 0.002
 
 
 class DamageHead(nn.Module):
-    """Estimates the hole per pixel and the severity per image.
+    """Estimates the hole per pixel, and per image how far the known region is from clean.
 
-    The severity is read from local features averaged over the known region (sharpness), and from the size of the
-    hole where there is one: in training the two grow together, and a smooth picture is not told from a blurred one
-    by sharpness alone. Half of the training images are judged by sharpness only, so that a picture without a hole
-    is not taken for an intact one.
+    The error is read from local features averaged over the known region (sharpness), and from the size of the hole
+    where there is one: in training the two grow together, and a smooth picture is not told from a blurred one by
+    sharpness alone. Half of the training images are judged by sharpness only, so that a picture without a hole is
+    not taken for an intact one.
 
     Args:
         local: channels of the local features, at half resolution.
@@ -31,7 +33,7 @@ class DamageHead(nn.Module):
         self.hole = nn.Sequential(
             nn.Conv2d(local, local, 3, padding=1), nn.SiLU(), nn.Conv2d(local, 4, 3, padding=1), nn.PixelShuffle(2)
         )
-        self.severity = nn.Sequential(nn.Linear(2 * local + 2, hidden), nn.SiLU(), nn.Linear(hidden, 1))
+        self.error = nn.Sequential(nn.Linear(2 * local + 2, hidden), nn.SiLU(), nn.Linear(hidden, 1))
 
     def forward(self, local: Tensor, encoder: Tensor) -> tuple[DamageEstimate, Tensor]:
         """From local features (B, C, H/2, W/2) and an encoder map; also their statistics (B, 2·C)."""
@@ -50,5 +52,6 @@ class DamageHead(nn.Module):
         if self.training:
             # Every other image, whatever the seed: the order of the images is random already.
             seen = seen * (torch.arange(len(seen), device=seen.device) % 2)[:, None]
-        severity = self.severity(torch.cat([statistics, seen, 4 * area * seen], dim=1)).float()
-        return DamageEstimate(hole_logit, torch.sigmoid(severity)[:, 0]), statistics
+        # The hole's share of the image is at most a few tenths; the factor brings it to the size of the statistics.
+        log_error = self.error(torch.cat([statistics, seen, 10 * area * seen], dim=1)).float()[:, 0]
+        return DamageEstimate(hole_logit, log_error + _TYPICAL), statistics

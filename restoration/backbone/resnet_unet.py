@@ -11,9 +11,8 @@ from restoration.backbone.encoder import Encoder
 
 __all__ = ["ResNetUNet"]
 
-# Root mean square of x_1 − y in [−1, 1] units on Tiny ImageNet: in an erased pixel; in a blurred one at severity 1.
-_HOLE = 1.0
-_KNOWN = 0.15
+# Expected errors are taken so much larger: an underestimate would bind the network.
+_MARGIN = 2.0
 
 
 class Block(nn.Module):
@@ -54,8 +53,8 @@ class ResNetUNet(Backbone):
     """Encode once: the encoder sees the degraded image, the decoder the flow's state at every scale.
 
     The last block runs at half resolution and ends in pixel-shuffle. With the identity path, the change that the
-    network may make is scaled by its estimate of the damage: full in the hole, in proportion to the severity
-    elsewhere, so that what is intact stays so, also while sampling. The estimates have targets of their own
+    network may make is scaled by its estimate of the damage: full in the hole, in proportion to the error
+    of the degraded image elsewhere, so that what is intact stays so, also while sampling. The estimates have targets of their own
     (`objective.DamageSupervision`); no gradient of the restoration reaches them, since it would sooner close the
     gate than learn to deblur.
 
@@ -73,7 +72,7 @@ class ResNetUNet(Backbone):
     def __init__(
         self,
         encoder: Encoder,
-        widths: tuple[int, ...] = (128, 192, 256, 384),
+        widths: tuple[int, ...] = (64, 128, 256, 384),
         depth: int = 2,
         embedding: int = 256,
         identity_path: bool = True,
@@ -166,7 +165,10 @@ class ResNetUNet(Backbone):
 
 
 def damage_scale(damage: DamageEstimate) -> Tensor:
-    """How far each pixel's clean value is expected from its degraded one: (B, 1, H, W) in [−1, 1] units."""
+    """How far each pixel's clean value is expected from its degraded one: (B, 1, H, W) in [−1, 1] units.
+
+    An erased pixel is off by about 1; a known one by its image's estimated error.
+    """
     hole = torch.sigmoid(damage.hole_logit.detach())
-    severity = damage.severity.detach()[:, None, None, None]
-    return _HOLE * hole + _KNOWN * severity * (1 - hole)
+    known = (_MARGIN * damage.log_error.detach().exp()).clamp(max=1.0)
+    return hole + (1 - hole) * known[:, None, None, None]

@@ -82,6 +82,10 @@ class RestorationDataModule(LightningDataModule):
     def load_splits(self) -> dict[str, Store]:
         """The clean images: "train", "selection" (validation while training) and "test" (what is reported)."""
 
+    def prepare_data(self) -> None:
+        """Fetch and decode what is not there yet; Lightning asks one process for it, before `setup`."""
+        self.setup()
+
     def setup(self, stage: str | None = None) -> None:
         if self.splits:
             return

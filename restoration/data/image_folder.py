@@ -50,9 +50,6 @@ class ImageFolder(RestorationDataModule):
         self.root = Path(root)
         self.image_size = image_size
 
-    def prepare_data(self) -> None:
-        self.load_splits()
-
     def load_splits(self) -> dict[str, Store]:
         splits = list_splits(self.root)
         return decode_once(self.root / f".store-{self.image_size}" / "image_folder", splits, self.image_size)

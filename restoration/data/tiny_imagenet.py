@@ -62,9 +62,6 @@ class TinyImageNet(RestorationDataModule):
         self.root = Path(root)
         self.image_size = image_size
 
-    def prepare_data(self) -> None:
-        self.load_splits()
-
     def load_splits(self) -> dict[str, Store]:
         splits = list_splits(find_or_fetch(self.root))
         return decode_once(self.root / f".store-{self.image_size}" / FOLDER, splits, self.image_size)

@@ -30,7 +30,8 @@ class TimeSampler(ABC):
         comb = comb[draws[1:].argsort()]
         if self.start_share == 1:
             return torch.zeros_like(comb)
-        quantile = ((comb - self.start_share) / (1 - self.start_share)).clamp(min=0)
+        # The comb's last tooth can round up to 1; the largest float32 below it is meant.
+        quantile = ((comb - self.start_share) / (1 - self.start_share)).clamp(min=0, max=1 - 2.0**-24)
         return torch.where(comb < self.start_share, torch.zeros_like(comb), self.law(quantile))
 
     @abstractmethod

@@ -23,15 +23,23 @@ class FlowMatching(Term):
         error: of the velocity.
         start_error: of the draws at t = 0 in place of `error`. One step from there is a regression, which may be
             weighted per image without harm to the flow at later times.
+        start_weight: of `start_error`; a logarithm weighs an image by the inverse of its error, so about the typical
+            error makes the two comparable.
         bins: equal parts of (0, 1] in which the velocity loss is logged, beside t = 0.
     """
 
     def __init__(
-        self, time: TimeSampler, error: PixelError, start_error: PixelError | None = None, bins: int = 4
+        self,
+        time: TimeSampler,
+        error: PixelError,
+        start_error: PixelError | None = None,
+        start_weight: float = 1.0,
+        bins: int = 4,
     ) -> None:
         self.time = time
         self.error = error
         self.start_error = start_error
+        self.start_weight = start_weight
         self.bins = bins
 
     def __call__(self, restorer: Restorer, batch: Batch, context: Context, keys: Tensor) -> TermValue:
@@ -43,7 +51,7 @@ class FlowMatching(Term):
         velocity = clean_to_velocity(restorer.predict(x_t, t, context), x_t, t)
         loss = self.error(velocity, x_1 - x_0)
         if self.start_error is not None:
-            loss = torch.where(t == 0, self.start_error(velocity, x_1 - x_0), loss)
+            loss = torch.where(t == 0, self.start_weight * self.start_error(velocity, x_1 - x_0), loss)
         return TermValue(loss.mean(), self._by_time((velocity - (x_1 - x_0)).detach(), t))
 
     def _by_time(self, difference: Tensor, t: Tensor) -> dict[str, Tensor]:

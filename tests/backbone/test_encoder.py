@@ -1,0 +1,161 @@
+"""The encoder: weights from files, statistics that stay, strides that are true, and clear refusals."""
+
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+
+from restoration.backbone import Encoder
+from restoration.backbone import encoder as encoder_module
+from restoration.errors import UserError
+
+
+@pytest.fixture(scope="module")
+def classifier() -> torch.nn.Module:
+    """A whole test_resnet whose batch statistics are not the ones it was born with."""
+    torch.manual_seed(5)
+    model = timm.create_model("test_resnet")
+    for name, buffer in model.named_buffers():
+        if "running" in name:
+            buffer.uniform_(0.5, 1.5)
+    return model
+
+
+@pytest.fixture(params=[".safetensors", ".pth"])
+def weights(request, tmp_path, classifier) -> Path:
+    path = tmp_path / f"weights{request.param}"
+    if request.param == ".pth":
+        torch.save(classifier.state_dict(), path)
+    else:
+        save_file(classifier.state_dict(), path)
+    return path
+
+
+def test_a_local_file_fills_the_encoder(weights, classifier):
+    loaded = Encoder("test_resnet", str(weights)).model.state_dict()
+    full = classifier.state_dict()
+    assert set(full) - set(loaded) == {"fc.weight", "fc.bias"} and set(loaded) <= set(full)
+    assert all(torch.equal(value, full[name]) for name, value in loaded.items())
+
+
+def test_images_are_normalised_as_imagenet_was(weights, classifier):
+    images = torch.rand(2, 3, 64, 64)
+    mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+    normalised = (images - mean[:, None, None]) / std[:, None, None]
+    with torch.no_grad():
+        deepest = Encoder("test_resnet", str(weights), "imagenet")(2 * images - 1)[-1]
+        expected = classifier.eval().forward_features(normalised)
+    torch.testing.assert_close(deepest, expected, atol=1e-4, rtol=1e-4)
+
+
+def step(encoder: Encoder) -> None:
+    """A training step in training mode."""
+    encoder.train()
+    optimizer = torch.optim.SGD(encoder.parameters(), 1e-2)
+    sum(features.square().mean() for features in encoder(torch.randn(4, 3, 32, 32))).backward()
+    optimizer.step()
+
+
+def test_pretrained_batch_statistics_are_bit_identical_through_training(weights):
+    encoder = Encoder("test_resnet", str(weights))
+    before = {name: buffer.clone() for name, buffer in encoder.named_buffers()}
+    parameters = [parameter.clone() for parameter in encoder.parameters()]
+    for _ in range(3):
+        step(encoder)
+    assert len(before) > 10
+    assert all(torch.equal(buffer, before[name]) for name, buffer in encoder.named_buffers())
+    assert not any(torch.equal(old, new) for old, new in zip(parameters, encoder.parameters(), strict=True))
+    # A parent that goes into training mode takes the encoder with it, but not its batch norms.
+    torch.nn.Sequential(encoder).train()
+    assert encoder.training and not any(module.training for module in encoder.model.modules())
+
+
+def test_random_weights_gather_their_own_statistics():
+    encoder = Encoder("test_resnet", "random")
+    before = {name: buffer.clone() for name, buffer in encoder.named_buffers() if "running" in name}
+    step(encoder)
+    assert not any(torch.equal(buffer, before[name]) for name, buffer in encoder.named_buffers() if name in before)
+
+
+def test_measuring_leaves_the_statistics_of_random_weights_alone():
+    fresh = timm.create_model("test_resnet", features_only=True)
+    measured = Encoder("test_resnet", "random").model
+    for name, buffer in fresh.named_buffers():
+        assert torch.equal(buffer, measured.get_buffer(name)), name
+
+
+@pytest.mark.parametrize("stem, strides", [("imagenet", [2, 4, 8, 16, 32]), ("no_pool", [2, 4, 8, 16])])
+def test_strides_and_channels_are_those_of_the_maps(stem, strides):
+    encoder = Encoder("test_resnet", "random", stem)
+    assert encoder.strides == strides
+    maps = encoder(torch.randn(1, 3, 64, 96))
+    shapes = [tuple(features.shape[1:]) for features in maps]
+    assert shapes == [(c, 64 // s, 96 // s) for c, s in zip(encoder.channels, strides, strict=True)]
+
+
+def test_the_default_encoder_has_four_levels_at_twice_the_resolution():
+    encoder = Encoder(weights="random")
+    assert encoder.strides == [2, 4, 8, 16] and encoder.channels == [64, 128, 256, 512]
+
+
+def refused(*arguments: str) -> str:
+    with pytest.raises(UserError) as caught:
+        Encoder(*arguments)
+    message = str(caught.value)
+    assert "\n" not in message and len(message) < 400
+    return message
+
+
+def test_a_missing_file_is_named_with_two_ways_out(tmp_path):
+    path = str(tmp_path / "none.safetensors")
+    message = refused("test_resnet", path)
+    assert path in message and "weights=FILE" in message and "weights=random" in message
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
+@pytest.mark.parametrize("content", [b"", b"<html>not found</html>" * 50], ids=["empty", "page"])
+def test_a_damaged_file_is_named(tmp_path, suffix, content):
+    path = tmp_path / f"weights{suffix}"
+    path.write_bytes(content)
+    assert str(path) in refused("test_resnet", str(path))
+
+
+def test_a_cut_off_file_is_named(weights):
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[: len(whole) // 2])
+    assert str(weights) in refused("test_resnet", str(weights))
+
+
+def test_weights_of_another_network_are_named(weights):
+    message = refused("resnet10t", str(weights))
+    assert str(weights) in message and "resnet10t" in message and "fit" in message
+
+
+def test_weights_with_the_same_names_and_other_shapes_are_named(tmp_path, classifier):
+    state = classifier.state_dict()
+    state["conv1.weight"] = state["conv1.weight"][:, :1]
+    torch.save(state, tmp_path / "grey.pth")
+    message = refused("test_resnet", str(tmp_path / "grey.pth"))
+    assert "grey.pth" in message and "conv1.weight" in message and "fit" in message
+
+
+def test_a_file_of_no_weights_is_named(tmp_path):
+    torch.save({"a": torch.zeros(1)}, tmp_path / "other.pth")
+    assert "fit" in refused("test_resnet", str(tmp_path / "other.pth"))
+
+
+def test_an_unreachable_hub_ends_in_one_line(monkeypatch):
+    def unreachable(*arguments, **options):
+        raise OSError()
+
+    monkeypatch.setattr(encoder_module.timm, "create_model", unreachable)
+    message = refused("resnet34", "a1_in1k")
+    assert "resnet34" in message and "a1_in1k" in message and "weights=FILE" in message and "OSError" in message
+
+
+def test_names_that_do_not_exist_are_refused():
+    assert "resnet35" in refused("resnet35", "random")
+    assert "stem='pool'" in refused("test_resnet", "random", "pool")
+    assert "no max-pool" in refused("test_efficientnet", "random", "no_pool")

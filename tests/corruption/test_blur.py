@@ -1,0 +1,97 @@
+"""Blur against a loop over images written from the protocol, and against what its kernels must be."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy import ndimage
+
+from restoration.corruption import GaussianBlur, MotionBlur
+from restoration.keyed import fold
+
+
+def motion_weight(x: int, y: int, length: float, angle: float) -> float:
+    """max(0, 1 − distance) from a pixel to the centred segment, by projecting onto it."""
+    end = (length / 2 * math.cos(angle), length / 2 * math.sin(angle))
+    squared = end[0] ** 2 + end[1] ** 2
+    along = 0.0 if squared == 0 else max(-1.0, min(1.0, (x * end[0] + y * end[1]) / squared))
+    return max(0.0, 1 - math.dist((x, y), (along * end[0], along * end[1])))
+
+
+def gaussian_weight(x: int, y: int, sigma: float) -> float:
+    return math.exp(-(x * x + y * y) / (2 * sigma * sigma))
+
+
+def reference(image: np.ndarray, radius: int, weight) -> np.ndarray:
+    """One image (3, H, W): correlation, the border mirrored without repeating the edge pixel."""
+    offsets = range(-radius, radius + 1)
+    kernel = np.array([[weight(x, y) for x in offsets] for y in offsets])
+    kernel /= kernel.sum()
+    return np.stack([ndimage.correlate(channel.astype(np.float64), kernel, mode="mirror") for channel in image])
+
+
+SIZES = [((64, 64), 9), ((32, 32), 5), ((48, 80), 7)]
+
+
+@pytest.mark.parametrize("size, radius", SIZES, ids=str)
+def test_motion_blur_equals_the_loop(size, radius):
+    scale = min(size) / 64
+    lengths = [14 * scale * u for u in (0.0, 0.05, 0.3, 0.7, 1.0, 1.0)]
+    angles = [0.4, 3.0, math.pi / 2, 0.8, 0.0, 2.3]
+    images = torch.rand(6, 3, *size)
+    parameters = {"length": torch.tensor(lengths), "angle": torch.tensor(angles)}
+    blurred, mask = MotionBlur().apply(images, parameters)
+    for number, (length, angle) in enumerate(zip(lengths, angles, strict=True)):
+        expected = reference(images[number].numpy(), radius, lambda x, y: motion_weight(x, y, length, angle))  # noqa: B023
+        np.testing.assert_allclose(blurred[number].numpy(), expected, atol=2e-6)
+    assert not mask.any()
+
+
+@pytest.mark.parametrize("size, radius", SIZES, ids=str)
+def test_gaussian_blur_equals_the_loop(size, radius):
+    sigmas = [3 * min(size) / 64 * u for u in (0.05, 0.2, 0.6, 1.0)]
+    images = torch.rand(4, 3, *size)
+    blurred, _ = GaussianBlur().apply(images, {"sigma": torch.tensor(sigmas)})
+    for number, sigma in enumerate(sigmas):
+        expected = reference(images[number].numpy(), radius, lambda x, y: gaussian_weight(x, y, sigma))  # noqa: B023
+        np.testing.assert_allclose(blurred[number].numpy(), expected, atol=2e-6)
+
+
+def test_the_direction_points_down_and_to_the_right():
+    """A point of light, moved by the angle π/4, leaves a streak along the main diagonal."""
+    image = torch.zeros(1, 3, 64, 64)
+    image[..., 32, 32] = 1
+    blurred, _ = MotionBlur().apply(image, {"length": torch.tensor([12.0]), "angle": torch.tensor([math.pi / 4])})
+    assert blurred[0, 0, 35, 35] > 0.05 and blurred[0, 0, 29, 29] > 0.05
+    assert blurred[0, 0, 35, 29] == 0 and blurred[0, 0, 29, 35] == 0
+    level, _ = MotionBlur().apply(image, {"length": torch.tensor([12.0]), "angle": torch.tensor([0.0])})
+    assert level[0, 0, 32, 26:39].min() > 0 and level[0, 0, 30].max() == 0
+
+
+@pytest.mark.parametrize("operator", [MotionBlur(), GaussianBlur()], ids=["motion", "gaussian"])
+def test_kernels_sum_to_one(operator):
+    """A constant image stays as it is, and a point of light keeps its light."""
+    count = 40
+    parameters = operator.sample(torch.linspace(0, 1, count), fold("sum", torch.arange(count)), (64, 64))
+    constant, _ = operator.apply(torch.full((count, 3, 64, 64), 0.37), parameters)
+    torch.testing.assert_close(constant, torch.full_like(constant, 0.37), atol=1e-6, rtol=0)
+    point = torch.zeros(count, 3, 64, 64)
+    point[..., 32, 32] = 1
+    light = operator.apply(point, parameters)[0].sum(dim=(2, 3))
+    torch.testing.assert_close(light, torch.ones_like(light), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("size", [64, 32, 128])
+def test_sampled_parameters_scale_with_the_shorter_side(size):
+    severity, keys = torch.tensor([0.0, 0.5, 1.0]), torch.arange(3)
+    motion = MotionBlur().sample(severity, keys, (size, 2 * size))
+    torch.testing.assert_close(motion["length"], severity * 14 * size / 64)
+    torch.testing.assert_close(GaussianBlur().sample(severity, keys, (2 * size, size))["sigma"], severity * 3 * size / 64)
+
+
+def test_angles_fill_half_a_turn():
+    angle = MotionBlur().sample(torch.ones(4000), fold("angle", torch.arange(4000)), (64, 64))["angle"] / math.pi
+    assert angle.min() >= 0 and angle.max() < 1
+    counts = torch.histc(angle, 8, 0, 1)
+    assert (counts - 500).abs().max() < 4.5 * math.sqrt(500)

@@ -1,0 +1,141 @@
+"""What holds for every corruption: nothing at severity 0, one knob, and damage that belongs to the image."""
+
+import hydra
+import pytest
+import torch
+from omegaconf import OmegaConf
+from scipy import stats
+
+from restoration.corruption import BlockMask, Corruption, Erase, GaussianBlur, GaussianNoise, MotionBlur
+from restoration.corruption import OneOf, Operator, SaltPepper, Sequence
+from restoration.keyed import fold
+
+
+def blur_erase() -> Operator:
+    return Sequence({"blur": OneOf({"motion": MotionBlur(), "gaussian": GaussianBlur()}), "erase": Erase()})
+
+
+def mixed() -> Operator:
+    noise, salt, blocks = GaussianNoise(), SaltPepper(), BlockMask()
+    return OneOf({"gaussian_noise": noise, "salt_pepper": salt, "block_mask": blocks})
+
+
+OPERATORS = {
+    "motion_blur": MotionBlur,
+    "gaussian_blur": GaussianBlur,
+    "erase": Erase,
+    "block_mask": BlockMask,
+    "gaussian_noise": GaussianNoise,
+    "salt_pepper": SaltPepper,
+    "blur_erase": blur_erase,
+    "mixed": mixed,
+}
+every = pytest.mark.parametrize("name", OPERATORS)
+SIZES = [(64, 64), (32, 32), (48, 80)]
+
+
+@every
+@pytest.mark.parametrize("size", SIZES, ids=str)
+@pytest.mark.parametrize("law", ["uniform", "fixed"])
+def test_strength_zero_is_the_identity_bit_for_bit(name, size, law):
+    # Many keys: an angle whose sine and cosine round badly must not leak a neighbour in.
+    clean, keys = torch.rand(200, 3, *size), fold("zero", torch.arange(200))
+    degraded, mask, severity = Corruption(OPERATORS[name](), 0.0, law)(clean, keys)
+    assert torch.equal(degraded, clean)
+    assert not mask.any() and not severity.any()
+
+
+@every
+def test_one_image_of_severity_zero_among_others_is_left_alone(name):
+    operator, clean = OPERATORS[name](), torch.rand(6, 3, 32, 32)
+    severity = torch.tensor([0.7, 0.0, 1.0, 0.3, 0.0, 0.9])
+    degraded, mask = operator.apply(clean, operator.sample(severity, fold("some", torch.arange(6)), (32, 32)))
+    untouched = (degraded == clean).flatten(1).all(1)
+    assert torch.equal(untouched, severity == 0)
+    assert not mask[severity == 0].any()
+
+
+@every
+@pytest.mark.parametrize("size", SIZES, ids=str)
+def test_shapes_types_and_range(name, size):
+    clean = torch.rand(5, 3, *size)
+    clean[0] = 0
+    clean[1] = 1
+    degraded, mask, severity = Corruption(OPERATORS[name]())(clean, torch.arange(5))
+    assert degraded.shape == clean.shape and degraded.dtype == torch.float32
+    assert mask.shape == (5, 1, *size) and mask.dtype == torch.bool
+    assert severity.shape == (5,) and severity.dtype == torch.float32
+    assert degraded.min() >= 0 and degraded.max() <= 1
+
+
+@every
+def test_damage_belongs_to_the_image_whatever_its_batch(name):
+    corruption, clean = Corruption(OPERATORS[name]()), torch.rand(24, 3, 32, 32)
+    keys = fold("evaluation", torch.arange(24))
+    whole = corruption(clean, keys)
+    order = torch.randperm(24)
+    for size in (1, 7, 24):
+        parts = [corruption(clean[rows], keys[rows]) for rows in order.split(size)]
+        for together, alone in zip(whole, (torch.cat(column) for column in zip(*parts, strict=True)), strict=True):
+            if together.dtype == torch.float32:
+                # A convolution may add in another order in another batch size.
+                torch.testing.assert_close(alone, together[order], atol=1e-6, rtol=0)
+            else:
+                assert torch.equal(alone, together[order])
+
+
+@every
+def test_damage_differs_between_keys(name):
+    corruption, clean = Corruption(OPERATORS[name](), severity="fixed"), torch.rand(1, 3, 32, 32).expand(8, -1, -1, -1)
+    degraded, _, _ = corruption(clean, fold("evaluation", torch.arange(8)))
+    distinct = len({image.numpy().tobytes() for image in degraded})
+    assert distinct == (1 if name == "gaussian_blur" else 8)
+
+
+def test_input_is_not_changed():
+    clean, keys = torch.rand(8, 3, 32, 32), torch.arange(8)
+    for operator in OPERATORS.values():
+        before = clean.clone()
+        Corruption(operator())(clean, keys)
+        assert torch.equal(clean, before)
+
+
+def test_corruption_is_float32_under_autocast():
+    clean, keys = torch.rand(4, 3, 32, 32), torch.arange(4)
+    plain = Corruption(blur_erase())(clean, keys)[0]
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(Corruption(blur_erase())(clean, keys)[0], plain)
+
+
+@pytest.mark.parametrize("strength", [0.25, 1.0])
+def test_the_uniform_law(strength):
+    keys = fold("law", torch.arange(5000))
+    _, _, severity = Corruption(Erase(), strength)(torch.zeros(5000, 3, 1, 1), keys)
+    assert severity.max() < strength
+    assert stats.kstest(severity.numpy() / strength, "uniform").pvalue > 0.01
+
+
+def test_the_fixed_law():
+    _, _, severity = Corruption(Erase(), 0.3, "fixed")(torch.zeros(9, 3, 4, 4), torch.arange(9))
+    assert severity.unique().tolist() == pytest.approx([0.3])
+
+
+def test_strength_scales_one_draw():
+    clean, keys = torch.rand(50, 3, 8, 8), torch.arange(50)
+    full, half = (Corruption(Erase(), strength)(clean, keys)[2] for strength in (1.0, 0.5))
+    torch.testing.assert_close(half, full / 2)
+
+
+@pytest.mark.parametrize("arguments", [{"strength": -0.1}, {"strength": 1.1}, {"severity": "normal"}])
+def test_a_knob_out_of_range_is_refused(arguments):
+    with pytest.raises(ValueError, match=f"corruption.{next(iter(arguments))}"):
+        Corruption(Erase(), **arguments)
+
+
+@every
+def test_the_config_group_is_this_operator(name, request):
+    path = request.config.rootpath / "conf" / "corruption" / f"{name}.yaml"
+    configured = hydra.utils.instantiate(OmegaConf.load(path))
+    clean, keys = torch.rand(16, 3, 32, 32), torch.arange(16)
+    for made, expected in zip(configured(clean, keys), Corruption(OPERATORS[name]())(clean, keys), strict=True):
+        assert torch.equal(made, expected)

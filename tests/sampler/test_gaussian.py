@@ -1,0 +1,139 @@
+"""A Gaussian world in which the flow is known in closed form, through the whole chain that restores.
+
+Given the degraded image y, the clean image is N(μ(y), τ²) in each pixel. With x_t = (1 − t)·x_0 + t·x_1 and
+x_0 = m(y) + σ·n, the exact prediction is
+
+    E[x_1 | x_t, y] = μ + t·τ² / (t²·τ² + (1 − t)²·σ²) · (x_t − (1 − t)·m − t·μ).
+
+The backbone below turns it into the units in which a network answers, so predict, velocity and sampler are all met.
+One evaluation must return the posterior mean μ, many the posterior itself.
+"""
+
+import pytest
+import torch
+from torch import Tensor
+
+from restoration.backbone import Backbone, Context, DamageEstimate
+from restoration.flow import Degraded, Noise, Source, precondition, to_model
+from restoration.keyed import fold
+from restoration.restorer import Restorer
+from restoration.sampler import AdamsBashforth2, Euler, Heun, Midpoint, Sampler
+
+TAU = 0.1
+SCALE = 0.3  # the restorer's guess of the damage need not be right
+SOLVERS = [Euler, Midpoint, Heun, AdamsBashforth2]
+sources = pytest.mark.parametrize("source", [Degraded(0.5), Degraded(0.2), Noise()], ids=["degraded", "0.2", "noise"])
+solvers = pytest.mark.parametrize("solver", SOLVERS, ids=lambda solver: solver.__name__)
+
+
+def posterior_mean(degraded: Tensor) -> Tensor:
+    return 0.5 * degraded + 0.1
+
+
+class Exact(Backbone):
+    stride = 1
+
+    def __init__(self, source: Source) -> None:
+        super().__init__()
+        self.source = source
+
+    def encode(self, degraded: Tensor) -> Context:
+        one = torch.ones_like(degraded[:, :1])
+        return Context(degraded, SCALE * one, None, DamageEstimate(one, one[:, 0, 0, 0]))
+
+    def forward(self, x_t: Tensor, t: Tensor, context: Context) -> Tensor:
+        y, time, sigma = context.degraded, t[:, None, None, None], self.source.sigma
+        start, mean = self.source.mean(y), posterior_mean(y)
+        gain = time * TAU**2 / (time**2 * TAU**2 + (1 - time) ** 2 * sigma**2).clamp(min=1e-12)
+        clean = mean + gain * (x_t - (1 - time) * start - time * mean)
+        guess, error = precondition(x_t - (1 - time) * start - time * y, t, context.scale, sigma)
+        return (clean - y - guess) / error
+
+
+def restore(source: Source, solver: type[Sampler], nfe: int, count: int = 12) -> tuple[Tensor, Tensor]:
+    """Samples, and the mean they should have, in [−1, 1]."""
+    degraded = torch.linspace(0.25, 0.7, count)[:, None, None, None].expand(-1, 3, 24, 24).contiguous()
+    restorer = Restorer(Exact(source), source, solver())
+    restored = restorer.restore(degraded, fold("gaussian", torch.arange(count)), nfe)
+    assert restored.min() > 0 and restored.max() < 1, "a clamped sample would change the moments"
+    return to_model(restored).double(), posterior_mean(to_model(degraded)).double()
+
+
+@sources
+@solvers
+def test_one_evaluation_returns_the_posterior_mean(source, solver):
+    restored, mean = restore(source, solver, nfe=1)
+    torch.testing.assert_close(restored, mean, atol=1e-5, rtol=0)
+
+
+@sources
+@pytest.mark.parametrize("solver, nfe", [(Euler, 19), (Midpoint, 16), (Heun, 16), (AdamsBashforth2, 19)])
+def test_many_evaluations_return_the_posterior(source, solver, nfe):
+    """As many as end before t = 0.95, where `clean_to_velocity` begins to hold its divisor."""
+    restored, mean = restore(source, solver, nfe)
+    residual = restored - mean
+    assert abs(residual.mean()) < 4.5 * TAU / residual.numel() ** 0.5 + 2e-4
+    assert residual.std() / TAU == pytest.approx(1, abs=0.27 if solver is Euler else 0.12)
+
+
+@pytest.mark.parametrize("source", [Degraded(0.5), Noise()], ids=["degraded", "noise"])
+@solvers
+def test_hundreds_of_evaluations_return_the_posterior(source, solver):
+    """The divisor held at 0.05 leaves e⁻¹ of what the last twentieth of the path should remove."""
+    restored, mean = restore(source, solver, nfe=200, count=4)
+    y = to_model(torch.linspace(0.25, 0.7, 4).double())
+    start = source.mean(y)[:, None, None, None]
+    left = 0.05 / torch.e * (start - mean)
+    assert ((restored - mean).mean(dim=(1, 2, 3), keepdim=True) - left[:, :1, :1, :1]).abs().max() < 0.012
+    assert (restored - mean).std(dim=(1, 2, 3)).mean() / TAU == pytest.approx(1, abs=0.05)
+
+
+def test_the_spread_grows_from_the_mean_to_a_sample():
+    """K is a dial: no spread at one evaluation, the posterior's at many."""
+    spread = []
+    for nfe in (1, 2, 4, 8, 16):
+        restored, mean = restore(Degraded(0.5), Euler, nfe)
+        spread.append((restored - mean).std().item())
+    assert spread[0] < 1e-5 and spread == sorted(spread) and 0.8 * TAU < spread[-1] < TAU
+
+
+def test_more_evaluations_come_closer_to_the_exact_trajectory():
+    """The flow carries x_0 to μ + τ·n: paired with its own noise, the solver's error falls with its order."""
+    source = Degraded(0.5)
+    restorer = Restorer(Exact(source), source, Midpoint())
+    degraded, keys = torch.full((2, 3, 24, 24), 0.6), torch.arange(2)
+    noise = (restorer.start(degraded, keys) - to_model(degraded)) / source.sigma
+    exact = posterior_mean(to_model(degraded)) + TAU * noise
+    errors = [(to_model(restorer.restore(degraded, keys, nfe)) - exact).square().mean().sqrt() for nfe in (2, 4, 8, 16)]
+    assert errors[0] > 1.5 * errors[1] > 2 * errors[2]
+    assert errors[3] < 0.01
+
+
+def test_regression_is_the_same_object_with_no_noise():
+    """σ = 0: one evaluation, the posterior mean, whatever the key."""
+    source = Degraded(0.0)
+    degraded = torch.rand(3, 3, 8, 8) * 0.5 + 0.25
+    restorer = Restorer(Exact(source), source, Euler(nfe=1))
+    first = restorer.restore(degraded, torch.arange(3))
+    assert torch.equal(first, restorer.restore(degraded, torch.arange(3) + 7))
+    torch.testing.assert_close(to_model(first), posterior_mean(to_model(degraded)), atol=1e-5, rtol=0)
+
+
+def test_an_intact_pixel_stays_at_every_count():
+    """Where the backbone expects no error, sampling returns the degraded image."""
+
+    class Intact(Exact):
+        def encode(self, degraded: Tensor) -> Context:
+            context = super().encode(degraded)
+            context.scale = torch.zeros_like(context.scale)
+            return context
+
+        def forward(self, x_t: Tensor, t: Tensor, context: Context) -> Tensor:
+            return torch.ones_like(x_t)
+
+    source = Degraded(0.5)
+    degraded = torch.rand(2, 3, 8, 8)
+    for solver in SOLVERS:
+        for nfe in (1, 2, 8, 19):
+            restored = Restorer(Intact(source), source, solver()).restore(degraded, torch.arange(2), nfe)
+            torch.testing.assert_close(restored, degraded, atol=1e-5, rtol=0)

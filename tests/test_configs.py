@@ -1,0 +1,180 @@
+"""Every option of every config group, and every experiment, as a user would choose it."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import lightning
+import pytest
+import torch
+import wandb
+from helpers import CONF, FEW_PASSES, TINY, TINY_NETWORK, composed, run_command, without_account
+from hydra.utils import get_object, instantiate
+from omegaconf import DictConfig, OmegaConf
+from PIL import Image
+
+from restoration.backbone import Backbone
+from restoration.config import check_keys, reference_config
+from restoration.corruption import Corruption
+from restoration.data.datamodule import RestorationDataModule
+from restoration.flow import Source
+from restoration.logger import finish_wandb
+from restoration.metrics.evaluation import Evaluation
+from restoration.objective import Objective
+from restoration.sampler import Sampler
+from restoration.schedule import Schedule
+from restoration.train import main, plan
+
+OPTIONS = sorted((path.parent.name, path.stem) for path in CONF.glob("*/*.yaml"))
+KINDS = {
+    "corruption": Corruption,
+    "source": Source,
+    "backbone": Backbone,
+    "objective": Objective,
+    "sampler": Sampler,
+    "schedule": Schedule,
+    "evaluation": Evaluation,
+    "trainer": lightning.Trainer,
+    "data": RestorationDataModule,
+}
+
+
+def of(group: str) -> list[str]:
+    return [option for name, option in OPTIONS if name == group]
+
+
+def targets(node: Any) -> Iterator[str]:
+    """Every `_target_` of a plain config."""
+    if isinstance(node, dict):
+        if "_target_" in node:
+            yield node["_target_"]
+        for value in node.values():
+            yield from targets(value)
+
+
+def missing(config: DictConfig) -> set[str]:
+    return OmegaConf.missing_keys(config)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A working directory of its own, and no W&B account."""
+    monkeypatch.chdir(tmp_path)
+    without_account(monkeypatch, tmp_path)
+    wandb.teardown()
+    yield tmp_path
+    finish_wandb()
+    wandb.teardown()
+
+
+def test_there_is_a_check_for_every_group():
+    assert {group for group, _ in OPTIONS} == {*KINDS, "optimizer", "callbacks", "logger", "budget", "experiment"}
+
+
+@pytest.mark.parametrize("group, option", OPTIONS, ids=lambda name: name)
+def test_every_option_composes_with_targets_that_exist(group: str, option: str):
+    with composed("train", f"{group}={option}", "folder=run") as config:
+        check_keys(config, reference_config())
+        assert missing(config) == ({"data.root"} if option == "image_folder" else set())
+        plain = OmegaConf.to_container(config, resolve=True)
+    found = set(targets(plain))
+    assert len(found) > 10
+    for target in found:
+        assert callable(get_object(target))
+
+
+@pytest.mark.parametrize("group, option", [pair for pair in OPTIONS if pair[0] in KINDS], ids=lambda name: name)
+def test_every_option_instantiates(group: str, option: str, folder: Path):
+    overrides = [f"{group}={option}", f"folder={folder}", "trainer.accelerator=cpu", "trainer.precision=32-true"]
+    overrides += ["backbone.encoder.weights=random"]
+    if option == "image_folder":
+        (folder / "photos").mkdir()
+        for number in range(4):
+            Image.new("RGB", (20, 20), (number, 0, 0)).save(folder / "photos" / f"{number}.png")
+        overrides += ["data.root=photos", "data.image_size=16"]
+    elif option == "dead_leaves":
+        overrides += [item for item in TINY if item.startswith("data.")]
+    with composed("train", *overrides) as config:
+        config.trainer.max_steps = 1
+        plan(config)
+        made = instantiate(config[group], **({"corruption": None} if group == "data" else {}))
+    assert isinstance(made, KINDS[group])
+    if group == "corruption":
+        clean = torch.rand(2, 3, 16, 16)
+        degraded, mask, severity = made(clean, torch.arange(2))
+        assert degraded.shape == clean.shape and mask.dtype == torch.bool and not torch.equal(degraded, clean)
+    if group == "data" and option != "tiny_imagenet":  # that one is 100,000 files; see data/test_tiny_imagenet.py
+        made.prepare_data()
+        made.setup()
+        assert set(made.splits) == {"train", "selection", "test"}
+        assert all(store.images.shape[1:] == (16, 16, 3) for store in made.splits.values())
+
+
+def test_the_optimiser_takes_groups(folder: Path):
+    for option in of("optimizer"):
+        with composed("train", f"optimizer={option}", f"folder={folder}") as config:
+            make = instantiate(config.optimizer)
+        made = make([{"params": [torch.nn.Parameter(torch.zeros(1))], "name": "decoder"}])
+        assert isinstance(made, torch.optim.Optimizer) and made.param_groups[0]["name"] == "decoder"
+
+
+def test_every_callback_instantiates(folder: Path):
+    for option in of("callbacks"):
+        with composed("train", f"callbacks={option}", f"folder={folder}") as config:
+            made = [instantiate(node) for node in config.callbacks.values()]
+        assert all(isinstance(callback, lightning.Callback) for callback in made)
+
+
+@pytest.mark.parametrize("mode", ["disabled", "offline"])
+def test_every_logger_instantiates(mode: str, folder: Path):
+    for option in of("logger"):
+        with composed("train", f"logger={option}", f"folder={folder}") as config:
+            for name, node in config.logger.items():
+                extra = {"mode": mode} if name == "wandb" else {}
+                logger = instantiate(node, save_dir=folder, **extra)
+                logger.log_metrics({"a": 1.0}, step=0)
+                finish_wandb()
+    assert any(folder.glob("wandb/offline-run-*")) == (mode == "offline")
+
+
+def test_every_budget_is_a_number_of_images():
+    sizes = {}
+    for option in of("budget"):
+        with composed("train", f"budget={option}", "data.batch_size=64", "folder=run") as config:
+            sizes[option] = config.budget.images
+            plan(config)
+            assert 0 <= config.trainer.max_steps * 64 - config.budget.images < 64
+    assert sizes["tiny"] < sizes["cpu"] < sizes["small"] < sizes["full"]
+
+
+@pytest.mark.parametrize("experiment", of("experiment"))
+def test_every_experiment_trains(experiment: str, folder: Path):
+    """Two steps, a validation and the final evaluation by the real command on tiny dead leaves."""
+    arguments = [f"experiment={experiment}", *TINY, "trainer.max_steps=2"]
+    with composed("train", *arguments, "folder=run") as config:
+        passes = list(config.evaluation.nfe)
+    # Fewer passes where there are several.
+    arguments += FEW_PASSES if len(passes) > 1 else []
+    assert run_command(main, *arguments) == 0
+    run = folder / "outputs" / experiment / "run"
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert metrics["run"]["experiment"] == experiment and metrics["run"]["steps"] == 2
+    assert [point["nfe"] for point in metrics["by_nfe"]] == ([1, 2] if len(passes) > 1 else passes)
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [
+        *(f"corruption={option}" for option in of("corruption")),
+        *(f"source={option}" for option in of("source")),
+        *(f"sampler={option}" for option in of("sampler")),
+        *(f"schedule={option}" for option in of("schedule")),
+        *(f"backbone={option}" for option in of("backbone")),
+    ],
+)
+@pytest.mark.slow
+def test_every_choice_trains(choice: str, folder: Path):
+    """Two steps by the real command; `choice` may bring its own widths, so that the network's come after it."""
+    arguments = ["experiment=blur_erase", choice, *TINY, *TINY_NETWORK, *FEW_PASSES, "trainer.max_steps=2"]
+    assert run_command(main, *arguments) == 0
