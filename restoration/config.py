@@ -69,13 +69,16 @@ def _unknown(config: Any, reference: Any, path: str) -> Iterator[tuple[str, list
     """Dotted keys of `config` that neither the reference has nor a `_target_` accepts, with the keys known there."""
     if not isinstance(config, Mapping):
         return
-    reference = reference if isinstance(reference, Mapping) else {}
     target = config.get("_target_")
+    # `weights: {}` in a file is filled by names of the user's own; whoever takes the mapping judges them.
+    filled = isinstance(reference, Mapping) and not reference and target is None
+    reference = reference if isinstance(reference, Mapping) else {}
     accepted = _accepted(target) if isinstance(target, str) else set()
     for key, value in config.items():
         inner = f"{path}.{key}" if path else str(key)
         # Below a key that only a signature vouches for (a mapping of names to objects), targets judge again.
-        free = not reference and not target and isinstance(value, Mapping) and "_target_" in value
+        named = not reference and not target and isinstance(value, Mapping) and "_target_" in value
+        free = filled or named
         if key not in reference and accepted is not None and key not in accepted and not free:
             yield inner, sorted({str(name) for name in reference} | accepted)
             continue
@@ -131,7 +134,8 @@ def _cause(error: BaseException) -> str | None:
         key = str(error).rpartition("full_key: ")[2] if "full_key: " in str(error) else ""
         reason = str(error.__cause__ or error).splitlines()[0]
         return f"{key}: {reason}" if key else reason
-    return str(error) if isinstance(error, ConfigException) else None
+    # FloatingPointError: the guards' own, which say what to do.
+    return str(error).splitlines()[0] if isinstance(error, ConfigException | FloatingPointError) else None
 
 
 def command(main: Callable[..., Any]) -> Callable[..., Any]:

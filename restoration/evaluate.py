@@ -82,10 +82,10 @@ def evaluate(config: DictConfig) -> Report:
     restorer, trained = Restorer.load_with_config(checkpoint)
     for group in ("data", "corruption"):
         changed = OmegaConf.merge(trained[group], config[group])
+        check_keys(OmegaConf.create({group: changed}), OmegaConf.create({group: trained[group]}))
         trained[group] = OmegaConf.to_container(changed)
-    if config.sampler is not None:
-        target = OmegaConf.load(Path(__file__).parent.parent / "conf" / "sampler" / f"{config.sampler}.yaml")
-        restorer.sampler = instantiate(target)
+    if "sampler" in config:
+        restorer.sampler = instantiate(config.sampler)
     device = config.device if config.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
     encoder = dict(trained["backbone"]["encoder"])
     if config.frechet_weights is not None:

@@ -65,6 +65,12 @@ def last_checkpoint(config: DictConfig, folder: Path) -> Path | None:
     if config.resume:
         if not path.is_file():
             raise UserError(f"resume=true, but there is no {path}; give the name=… of the run to go on with")
+        try:
+            torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        except Exception as error:
+            raise UserError(
+                f"{path} is damaged ({type(error).__name__}), so the run cannot go on; start it anew with another name=…"
+            ) from error
         return path
     if path.exists() or (folder / "metrics.json").exists():
         raise UserError(f"{folder} holds a run; choose another name=…, or go on with it by resume=true")

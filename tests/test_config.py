@@ -56,7 +56,7 @@ def test_a_mistyped_key_is_refused_by_name(override: str, complaint: str):
         "data.image_seed=3",
         "callbacks.early_stopping.min_delta=0.1",
         "callbacks.image_quality.seed=3",
-        "callbacks=null",
+        "callbacks.ema=null",
         "budget=tiny",
         "experiment=demo",
         "objective.weights.flow=2",
@@ -64,6 +64,11 @@ def test_a_mistyped_key_is_refused_by_name(override: str, complaint: str):
 )
 def test_a_key_that_something_takes_is_accepted(override: str):
     assert refused("data=dead_leaves", override) is None
+
+
+@pytest.mark.parametrize("override", ["data.root=x", "corruption.strength=0.5", "sampler=euler", "evaluation.images=4"])
+def test_evaluate_takes_what_it_passes_on(override: str):
+    assert refused(override, name="evaluate") is None
 
 
 @pytest.mark.parametrize("name", ["train", "evaluate"])

@@ -116,9 +116,10 @@ def _fill(model: nn.Module, path: Path, name: str) -> None:
         state = load_state_dict(str(path))
     except Exception as error:
         raise UserError(f"encoder weights {path} cannot be read ({type(error).__name__}): is it whole?") from error
-    result = model.load_state_dict({k: v for k, v in state.items() if k in model.state_dict()}, strict=False)
-    if result.missing_keys:
+    unfit = [key for key, own in model.state_dict().items() if key not in state or state[key].shape != own.shape]
+    if unfit:
         raise UserError(
-            f"encoder weights {path} do not fit {name}: {len(result.missing_keys)} tensors missing, "
-            f"the first {result.missing_keys[0]!r}"
+            f"encoder weights {path} do not fit {name}: {len(unfit)} tensors are missing or of another shape, "
+            f"the first {unfit[0]!r}"
         )
+    model.load_state_dict({key: state[key] for key in model.state_dict()})

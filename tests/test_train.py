@@ -1,0 +1,215 @@
+"""The train command: what a run leaves, and every mistake as one line."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from helpers import (
+    CONF,
+    FEW_PASSES,
+    TINY,
+    TINY_NETWORK,
+    TINY_RUN,
+    callback_file,
+    complaint,
+    encoder_file,
+    rows,
+    run_command,
+    without_account,
+)
+from omegaconf import OmegaConf
+
+from restoration.restorer import Restorer
+from restoration.train import main
+
+RUN = Path("outputs/blur_erase/run")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run in two stages of eight steps; its working directory."""
+    folder = tmp_path_factory.mktemp("finished")
+    arguments = ["experiment=blur_erase", *TINY, *FEW_PASSES, "trainer.max_steps=8", "trainer.val_check_interval=4"]
+    arguments += [f"backbone.encoder.weights={encoder_file(folder)}", "callbacks.staged_unfreezing.share=0.5"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        assert run_command(main, *arguments) == 0
+    return folder
+
+
+def test_the_run_folder_holds_everything(finished: Path):
+    folder = finished / RUN
+    assert {path.name for path in folder.iterdir()} >= {
+        *("config.yaml", "metrics.json", "metrics.csv", "per_image.csv", "checkpoints", "images", "train.log")
+    }
+    checkpoints = {path.name for path in (folder / "checkpoints").iterdir()}
+    assert checkpoints == {"last.ckpt", "best.ckpt", "best_frechet.ckpt"}
+    pictures = {path.name for path in (folder / "images").iterdir()}
+    assert pictures == {"grid.png", "curve.png", "step_000004.png", "step_000008.png"}
+    assert "stage 2 from step 4" in (folder / "train.log").read_text()
+    saved = OmegaConf.load(folder / "config.yaml")
+    assert saved.data.batch_size == 4 and "${" not in (folder / "config.yaml").read_text()
+
+
+def test_metrics_json_has_what_every_tool_reads(finished: Path):
+    metrics = json.loads((finished / RUN / "metrics.json").read_text())
+    assert set(metrics) >= {
+        *("identity", "classical", "restored", "by_nfe", "by_severity", "seconds", "images_per_second", "run")
+    }
+    assert set(metrics["restored"]) >= {"psnr", "ssim", "psnr_hole", "psnr_known", "nfe"}
+    assert [point["nfe"] for point in metrics["by_nfe"]] == [1, 2]
+    described = {name: metrics["run"][name] for name in ("experiment", "name", "corruption", "strength", "image_size")}
+    assert described == {
+        "experiment": "blur_erase",
+        "name": "run",
+        "corruption": "blur_erase",
+        "strength": 1.0,
+        "image_size": 16,
+    }
+    assert metrics["run"]["steps"] == 8 and metrics["run"]["images_seen"] == 32
+
+
+def test_metrics_csv_has_losses_by_time_and_learning_rates_by_group(finished: Path):
+    logged = rows(finished / RUN)
+    columns = set(logged[0])
+    assert len({name for name in columns if name.startswith("train/") and "_t" in name}) >= 4, sorted(columns)
+    rates = {name: [float(row[name]) for row in logged if row[name]] for name in columns if name.startswith("lr/")}
+    assert set(rates) == {"lr/decoder", "lr/encoder_upper", "lr/encoder_lower"}
+    # What the frozen encoder's groups are logged with is 0.
+    assert rates["lr/encoder_upper"][:4] == [0.0] * 4 and min(rates["lr/encoder_upper"][4:]) > 0
+    assert len(rates["lr/decoder"]) == 8 and min(rates["lr/decoder"]) > 0
+    assert len([row for row in logged if row["val/psnr_nfe1"]]) == 2
+
+
+def test_a_checkpoint_is_loaded_as_it_was_judged(finished: Path):
+    best = torch.load(finished / RUN / "checkpoints" / "best.ckpt", weights_only=True)
+    assert "optimizer_states" not in best and "current_model_state" not in best
+    restorer = Restorer.load(finished / RUN / "checkpoints" / "best.ckpt")
+    state = restorer.state_dict()
+    assert state and all(torch.equal(best["state_dict"][f"restorer.{name}"], value) for name, value in state.items())
+
+
+def test_a_run_is_not_overwritten(finished: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(finished)
+    before = (RUN / "metrics.json").read_text()
+    assert run_command(main, "experiment=blur_erase", *TINY) == 2
+    assert complaint(capsys) == f"{finished / RUN} holds a run; choose another name=…, or go on with it by resume=true"
+    assert (RUN / "metrics.json").read_text() == before
+
+
+@pytest.mark.parametrize(
+    "arguments, said",
+    [
+        (["data.btach_size=3"], "unknown key 'data.btach_size'; did you mean 'batch_size'?"),
+        (["backbone.encoder.weights=missing.safetensors"], "encoder weights not found: missing.safetensors; give a "),
+        (["backbone.encoder.model=resnet34000"], "encoder 'resnet34000' with weights 'random' could not be had"),
+        (["resume=true"], "resume=true, but there is no "),
+        (["data.batch_size=auto"], "data.batch_size=auto needs a CUDA GPU to fill; give a number, such as"),
+        (["data.device=cuda"], "there is no CUDA GPU here; use data.device=cpu"),
+        (["data.batch_size=25"], "data.batch_size=25 on 1 device(s) is more than the 24 training images; make it"),
+        (["corruption.strength=2"], "strength"),
+        (["callbacks.ema.horizon=0"], "callbacks.ema.horizon=0: a share in (0, 1] is needed"),
+        (["data.image_size=???"], "data.image_size"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_a_mistake_is_one_line(
+    arguments: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert run_command(main, "experiment=blur_erase", *TINY, *FEW_PASSES, *arguments) == 2
+    assert said in complaint(capsys)
+
+
+def test_a_missing_data_folder_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    arguments = [*TINY_NETWORK, *TINY_RUN, "data=image_folder", "data.root=nowhere"]
+    assert run_command(main, "experiment=blur_erase", *arguments) == 2
+    assert "nowhere" in complaint(capsys)
+
+
+def test_a_damaged_checkpoint_is_not_resumed(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (RUN / "checkpoints").mkdir(parents=True)
+    (RUN / "checkpoints" / "last.ckpt").write_bytes(b"PK\x03\x04 cut short")
+    assert run_command(main, "experiment=blur_erase", *TINY, "resume=true") == 2
+    assert complaint(capsys).startswith(f"{tmp_path / RUN}/checkpoints/last.ckpt is damaged (")
+
+
+def test_a_typo_in_an_experiment_file_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine" / "experiment").mkdir(parents=True)
+    file = tmp_path / "mine" / "experiment" / "own.yaml"
+    file.write_text("# @package _global_\ndefaults:\n  - override /data: dead_leaves\ncorruption:\n  strenght: 0.5\n")
+    flags = ["--config-dir", "mine"]
+    assert run_command(main, "experiment=own", flags=flags) == 2
+    assert complaint(capsys) == "unknown key 'corruption.strenght'; did you mean 'strength'?"
+
+
+def test_a_mistyped_group_lists_its_options(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run_command(main, "corruption=blurr") == 1
+    said = capsys.readouterr().err
+    assert "Could not find 'corruption/blurr'" in said and "Traceback" not in said
+    assert all(path.stem in said for path in (CONF / "corruption").glob("*.yaml"))
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    flags = callback_file(tmp_path / "conf", "helpers.Spoil", step=2)
+    arguments = ["experiment=blur_erase", *TINY, *FEW_PASSES, "trainer.max_steps=4", "callbacks=extended"]
+    assert run_command(main, *arguments, flags=flags) == 2
+    assert complaint(capsys).startswith("the training loss is not finite at step 3 (loss")
+    # Neither a report nor a checkpoint of broken weights.
+    assert not (RUN / "metrics.json").exists() and not (RUN / "checkpoints" / "last.ckpt").exists()
+
+
+def test_a_sweep_in_its_own_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """`-m`: one run folder and one offline W&B run per job, one group, one table; a bad job fails alone."""
+    without_account(monkeypatch, tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(CONF.parent))
+    monkeypatch.setenv("COLUMNS", "160")
+    tiny = [item for item in TINY if not item.startswith("logger")]
+    command = [sys.executable, "-m", "restoration.train", "-m", "experiment=blur_erase", *tiny, *FEW_PASSES]
+    ended = subprocess.run(
+        [*command, "trainer.max_steps=2", "corruption.strength=0.5,7,1.0"],
+        cwd=tmp_path,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert ended.returncode not in (0, None), ended.stdout + ended.stderr
+    assert "job failed: " in ended.stdout, ended.stdout + ended.stderr
+    assert "7" in ended.stdout.split("job failed: ")[1].splitlines()[0]
+    folders = [tmp_path / RUN / name for name in ("0", "2")]
+    for folder, strength in zip(folders, (0.5, 1.0), strict=True):
+        assert json.loads((folder / "metrics.json").read_text())["run"]["strength"] == strength
+        (offline,) = (folder / "wandb").glob("offline-run-*")
+        content = next(offline.glob("*.wandb")).read_bytes()
+        # The protocol buffer names the run and its group, the sweep.
+        assert f"run/{folder.name}".encode() in content and b"restoration" in content
+    assert not (tmp_path / RUN / "1" / "metrics.json").exists()
+    # One table at the end, with both runs in it.
+    table = ended.stdout[ended.stdout.rindex("┏") :]
+    assert table.count("│ identity") == 2 and "0.50" in table and "1.00" in table
+
+
+@pytest.mark.slow
+def test_the_command_line_end_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """In its own process without a terminal: no prompt, one clear line, exit status 2."""
+    without_account(monkeypatch, tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(CONF.parent))
+    for module, arguments, said in (
+        ("train", ["data.btach_size=3"], "error: unknown key 'data.btach_size'; did you mean 'batch_size'?\n"),
+        ("evaluate", ["checkpoint=none.ckpt"], "error: no checkpoint at none.ckpt; a run leaves checkpoints/best.ckpt"),
+    ):
+        command = [sys.executable, "-m", f"restoration.{module}", *arguments]
+        ended = subprocess.run(command, cwd=tmp_path, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+        assert ended.returncode == 2 and ended.stderr.startswith(said) and ended.stderr.count("\n") == 1
