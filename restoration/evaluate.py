@@ -79,6 +79,8 @@ def evaluate(config: DictConfig) -> Report:
     output = Path(config.output) if config.output else checkpoint.parent.parent / "evaluation"
     if (output / "metrics.json").exists() and not config.overwrite:
         raise UserError(f"{output} holds an evaluation; give another output=FOLDER, or overwrite=true")
+    if config.split not in ("test", "selection"):
+        raise UserError(f"split={config.split}: choose test, or selection for what the run chose its checkpoint on")
     restorer, trained = Restorer.load_with_config(checkpoint)
     for group in ("data", "corruption"):
         changed = OmegaConf.merge(trained[group], config[group])

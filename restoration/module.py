@@ -72,12 +72,13 @@ class RestorationModule(LightningModule):
             step = self.global_step - group["start_step"]
             group["lr"] = group["peak_lr"] * self.schedule(step, max(1, group["end_step"] - group["start_step"]))
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+    def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         keys = fold(self.seed, "objective", self.current_epoch, batch.index)
         loss, terms = self.objective(self.restorer, batch, keys)
         self.log("train/loss", loss.detach(), prog_bar=True, batch_size=len(batch))
         self.log_dict({f"train/{name}": value for name, value in terms.items()}, batch_size=len(batch))
-        return loss
+        # The terms too, for the guard that names the one which is not finite.
+        return {"loss": loss, **terms}
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         keys = fold(0, "validation", batch.index)

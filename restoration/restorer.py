@@ -114,7 +114,14 @@ class Restorer(nn.Module):
                 f"{path} is not a checkpoint of this project, or is damaged ({type(error).__name__}); "
                 "copy it again or give another"
             ) from error
-        restorer = cls.build(config, weights="checkpoint")
+        try:
+            restorer = cls.build(config, weights="checkpoint")
+        except Exception as error:  # keys that are not there, classes that are not, arguments they do not take
+            reason = f"{type(error).__name__}: {error}".splitlines()[0]
+            raise UserError(
+                f"{path}: its config describes no network that this version can build ({reason}); "
+                "give a checkpoint of this project"
+            ) from error
         try:
             restorer.load_state_dict(state)
         except RuntimeError as error:

@@ -2,7 +2,9 @@
 
 from typing import Any
 
+from hydra.core.utils import JobReturn
 from hydra.experimental.callback import Callback
+from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from restoration.compare import find, show
@@ -12,10 +14,15 @@ __all__ = ["SweepTable"]
 
 
 class SweepTable(Callback):
-    """Prints the finished runs of a sweep side by side."""
+    """Prints the finished runs of a sweep side by side.
 
-    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+    It grows with every job, failed ones too: where one has failed, Hydra skips what would come at the sweep's end.
+    """
+
+    def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
+        if config.hydra.mode != RunMode.MULTIRUN:
+            return
         try:
             show(find([config.hydra.sweep.dir]))
-        except UserError as error:  # no job came as far as its evaluation
-            print(str(error))
+        except UserError as error:  # no job has come as far as its evaluation
+            print(error)

@@ -69,7 +69,7 @@ def last_checkpoint(config: DictConfig, folder: Path) -> Path | None:
             torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         except Exception as error:
             raise UserError(
-                f"{path} is damaged ({type(error).__name__}), so the run cannot go on; start it anew with another name=…"
+                f"{path} is damaged ({type(error).__name__}), so the run cannot go on; start anew with another name=…"
             ) from error
         return path
     if path.exists() or (folder / "metrics.json").exists():
@@ -201,7 +201,8 @@ def main(config: DictConfig) -> None:
     try:
         with open_dict(config):
             report = train(config)
-        show([report])
+        if HydraConfig.get().mode != RunMode.MULTIRUN:  # a sweep has one table of all jobs
+            show([report])
         print(f"run folder: {report.folder}\npicture: {report.folder / 'images' / 'grid.png'}")
         failed = 0
     finally:

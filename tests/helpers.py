@@ -19,7 +19,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import Checkpoint
 from omegaconf import DictConfig, open_dict
 from safetensors.torch import save_file
 
@@ -148,7 +148,9 @@ def tiny_data(train_images: int = 24, batch_size: int = 4) -> DeadLeaves:
     return DeadLeaves(Corruption(sequence), image_size=16, batch_size=batch_size, eval_batch_size=4, **counts)
 
 
-def tiny_module(weights: str | Path = "random", schedule: Schedule | None = None, **optimizer: Any) -> RestorationModule:
+def tiny_module(
+    weights: str | Path = "random", schedule: Schedule | None = None, **optimizer: Any
+) -> RestorationModule:
     """A flow on test_resnet, with its config, so that its checkpoints rebuild themselves."""
     encoder = {"_target_": "restoration.backbone.Encoder", "model": "test_resnet", "weights": str(weights)}
     config = {
@@ -176,7 +178,7 @@ def fit(
         callbacks=callbacks,
         enable_progress_bar=False,
         enable_model_summary=False,
-        enable_checkpointing=any(isinstance(callback, ModelCheckpoint) for callback in callbacks),
+        enable_checkpointing=any(isinstance(callback, Checkpoint) for callback in callbacks),
         use_distributed_sampler=False,
         num_sanity_val_steps=options.pop("num_sanity_val_steps", 0),
         **options,

@@ -116,10 +116,12 @@ def _fill(model: nn.Module, path: Path, name: str) -> None:
         state = load_state_dict(str(path))
     except Exception as error:
         raise UserError(f"encoder weights {path} cannot be read ({type(error).__name__}): is it whole?") from error
-    unfit = [key for key, own in model.state_dict().items() if key not in state or state[key].shape != own.shape]
+    # Batch normalisation's step counters are often left out of weight files, and frozen statistics do not use them.
+    wanted = {key: own for key, own in model.state_dict().items() if not key.endswith("num_batches_tracked")}
+    unfit = [key for key, own in wanted.items() if key not in state or state[key].shape != own.shape]
     if unfit:
         raise UserError(
             f"encoder weights {path} do not fit {name}: {len(unfit)} tensors are missing or of another shape, "
             f"the first {unfit[0]!r}"
         )
-    model.load_state_dict({key: state[key] for key in model.state_dict()})
+    model.load_state_dict({key: state[key] for key in wanted}, strict=False)

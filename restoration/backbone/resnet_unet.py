@@ -53,10 +53,10 @@ class ResNetUNet(Backbone):
     """Encode once: the encoder sees the degraded image, the decoder the flow's state at every scale.
 
     The last block runs at half resolution and ends in pixel-shuffle. With the identity path, the change that the
-    network may make is scaled by its estimate of the damage: full in the hole, in proportion to the error
-    of the degraded image elsewhere, so that what is intact stays so, also while sampling. The estimates have targets of their own
-    (`objective.DamageSupervision`); no gradient of the restoration reaches them, since it would sooner close the
-    gate than learn to deblur.
+    network may make is scaled by its estimate of the damage: full in the hole, in proportion to the error of the
+    degraded image elsewhere, so that what is intact stays so, also while sampling. The estimates have targets of
+    their own (`objective.DamageSupervision`); no gradient of the restoration reaches them, since it would sooner
+    close the gate than learn to deblur.
 
     Args:
         encoder: of the degraded image.

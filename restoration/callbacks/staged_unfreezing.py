@@ -71,13 +71,13 @@ class StagedUnfreezing(Callback):
         if missing := names - set(self.learning_rates):
             raise ValueError(f"callbacks.staged_unfreezing.learning_rates lacks {sorted(missing)}")
         self._freeze(pl_module)
-        if (end := self._planned_end(trainer)) is not None:
-            for group in trainer.optimizers[0].param_groups:
-                group["end_step"] = end
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        # On resuming, the stage is known only now.
+        # On resuming, the stage is known only now; and so is always the length of an epoch.
         self._freeze(pl_module)
+        if self.stage == 1 and (end := self._planned_end(trainer)) is not None:
+            for group in trainer.optimizers[0].param_groups:
+                group["end_step"] = end
 
     def _planned_end(self, trainer: Trainer) -> int | None:
         """The step at which stage 1 ends, as far as it is known beforehand."""

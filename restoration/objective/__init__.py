@@ -1,6 +1,14 @@
 """Objectives: what training minimises."""
 
-from restoration.objective.base import LogSquaredError, Objective, PixelError, SquaredError, Term, TermValue
+from restoration.objective.base import (
+    LogSquaredError,
+    Objective,
+    PixelError,
+    RegionLogSquaredError,
+    SquaredError,
+    Term,
+    TermValue,
+)
 from restoration.objective.damage import DamageSupervision
 from restoration.objective.flow_matching import FlowMatching
 from restoration.objective.regression import Regression
@@ -11,6 +19,7 @@ __all__ = [
     "LogSquaredError",
     "Objective",
     "PixelError",
+    "RegionLogSquaredError",
     "Regression",
     "SquaredError",
     "Term",

@@ -12,7 +12,15 @@ from restoration.batch import Batch
 from restoration.keyed import fold
 from restoration.restorer import Restorer
 
-__all__ = ["LogSquaredError", "Objective", "PixelError", "SquaredError", "Term", "TermValue"]
+__all__ = [
+    "LogSquaredError",
+    "Objective",
+    "PixelError",
+    "RegionLogSquaredError",
+    "SquaredError",
+    "Term",
+    "TermValue",
+]
 
 
 @dataclass
@@ -42,14 +50,14 @@ class PixelError(ABC):
     """How far two pictures are apart, per image."""
 
     @abstractmethod
-    def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """(B,) from (B, 3, H, W) twice."""
+    def __call__(self, prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
+        """(B,) from (B, 3, H, W) twice and the hole, bool (B, 1, H, W)."""
 
 
 class SquaredError(PixelError):
     """The mean over pixels of the squared difference; minimised by the posterior mean."""
 
-    def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
+    def __call__(self, prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
         return (prediction - target).square().mean(dim=(1, 2, 3))
 
 
@@ -63,8 +71,31 @@ class LogSquaredError(PixelError):
     def __init__(self, floor: float = 1e-4) -> None:
         self.floor = floor
 
-    def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
+    def __call__(self, prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
         return ((prediction - target).square().mean(dim=(1, 2, 3)) + self.floor).log()
+
+
+class RegionLogSquaredError(PixelError):
+    """The mean of two such logarithms, of the hole and of the known region: their PSNRs.
+
+    In one logarithm a large hole's error drowns that of the known region, and a small hole's drowns in it.
+
+    Args:
+        floor: as in `LogSquaredError`.
+    """
+
+    def __init__(self, floor: float = 1e-4) -> None:
+        self.floor = floor
+
+    def __call__(self, prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
+        square = (prediction - target).square().mean(dim=1, keepdim=True)
+        total, regions = torch.zeros_like(square[:, 0, 0, 0]), torch.zeros_like(square[:, 0, 0, 0])
+        for region in (mask, ~mask):
+            pixels = region.sum(dim=(1, 2, 3))
+            error = (square * region).sum(dim=(1, 2, 3)) / pixels.clamp(min=1)
+            total = total + torch.where(pixels > 0, (error + self.floor).log(), 0.0)
+            regions = regions + (pixels > 0)
+        return total / regions
 
 
 class Objective:

@@ -49,9 +49,9 @@ class FlowMatching(Term):
         t = self.time(fold(keys[:1], "time")[0], len(batch)).to(x_1.device)
         x_t = interpolate(x_0, x_1, t)
         velocity = clean_to_velocity(restorer.predict(x_t, t, context), x_t, t)
-        loss = self.error(velocity, x_1 - x_0)
+        loss = self.error(velocity, x_1 - x_0, batch.mask)
         if self.start_error is not None:
-            loss = torch.where(t == 0, self.start_weight * self.start_error(velocity, x_1 - x_0), loss)
+            loss = torch.where(t == 0, self.start_weight * self.start_error(velocity, x_1 - x_0, batch.mask), loss)
         return TermValue(loss.mean(), self._by_time((velocity - (x_1 - x_0)).detach(), t))
 
     def _by_time(self, difference: Tensor, t: Tensor) -> dict[str, Tensor]:

@@ -26,4 +26,4 @@ class Regression(Term):
     def __call__(self, restorer: Restorer, batch: Batch, context: Context, keys: Tensor) -> TermValue:
         x_0 = restorer.start(batch.degraded, fold(keys, "noise"))
         prediction = restorer.predict(x_0, torch.zeros(len(batch), device=x_0.device), context)
-        return TermValue(self.error(prediction, to_model(batch.clean)).mean())
+        return TermValue(self.error(prediction, to_model(batch.clean), batch.mask).mean())

@@ -26,7 +26,9 @@ def test_split_convolutions_equal_the_ones_on_concatenated_inputs():
     both = torch.cat([state, skip], dim=1)
     convolution = torch.cat([block.from_state.weight, block.from_skip.weight], dim=1)
     hidden = F.conv2d(both, convolution, block.from_state.bias, padding=1)
-    shortcut = F.conv2d(both, torch.cat([block.shortcut.weight, block.skip_shortcut.weight], dim=1), block.shortcut.bias)
+    shortcut = F.conv2d(
+        both, torch.cat([block.shortcut.weight, block.skip_shortcut.weight], dim=1), block.shortcut.bias
+    )
     scale, shift = block.modulation(embedding)[:, :, None, None].chunk(2, dim=1)
     expected = shortcut + block.out(F.silu(block.norm(hidden) * (1 + scale) + shift))
     torch.testing.assert_close(block(state, embedding, block.cache(skip)), expected, atol=1e-5, rtol=1e-5)
@@ -92,7 +94,9 @@ def test_stages_hold_every_parameter_once():
     assert len(grouped) == len(set(grouped))
     assert set(grouped) == {id(parameter) for parameter in backbone.parameters()}
     names = {id(parameter): name for name, parameter in backbone.named_parameters()}
-    assert all(names[id(p)].startswith("encoder.model.") for group in ("encoder_upper", "encoder_lower") for p in stages[group])
+    assert all(
+        names[id(p)].startswith("encoder.model.") for group in ("encoder_upper", "encoder_lower") for p in stages[group]
+    )
     assert not any(names[id(p)].startswith("encoder.") for p in stages["decoder"])
     top = {names[id(p)].split(".")[2] for p in stages["encoder_upper"]}
     bottom = {names[id(p)].split(".")[2] for p in stages["encoder_lower"]}

@@ -87,7 +87,9 @@ def test_sampled_parameters_scale_with_the_shorter_side(size):
     severity, keys = torch.tensor([0.0, 0.5, 1.0]), torch.arange(3)
     motion = MotionBlur().sample(severity, keys, (size, 2 * size))
     torch.testing.assert_close(motion["length"], severity * 14 * size / 64)
-    torch.testing.assert_close(GaussianBlur().sample(severity, keys, (2 * size, size))["sigma"], severity * 3 * size / 64)
+    torch.testing.assert_close(
+        GaussianBlur().sample(severity, keys, (2 * size, size))["sigma"], severity * 3 * size / 64
+    )
 
 
 def test_angles_fill_half_a_turn():

@@ -6,8 +6,18 @@ import torch
 from omegaconf import OmegaConf
 from scipy import stats
 
-from restoration.corruption import BlockMask, Corruption, Erase, GaussianBlur, GaussianNoise, MotionBlur
-from restoration.corruption import OneOf, Operator, SaltPepper, Sequence
+from restoration.corruption import (
+    BlockMask,
+    Corruption,
+    Erase,
+    GaussianBlur,
+    GaussianNoise,
+    MotionBlur,
+    OneOf,
+    Operator,
+    SaltPepper,
+    Sequence,
+)
 from restoration.keyed import fold
 
 

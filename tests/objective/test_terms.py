@@ -15,6 +15,7 @@ from restoration.objective import (
     FlowMatching,
     LogSquaredError,
     Objective,
+    RegionLogSquaredError,
     Regression,
     SquaredError,
     Term,
@@ -70,21 +71,37 @@ def call(term: Term, restorer: Restorer, batch: Batch, keys: Tensor) -> TermValu
     return term(restorer, batch, restorer.encode(batch.degraded), keys)
 
 
+NO_HOLE = torch.zeros(4, 1, 8, 8, dtype=torch.bool)
+
+
+def test_the_regions_have_a_logarithm_each_and_an_absent_one_none():
+    prediction, target = torch.randn(4, 3, 8, 8), torch.randn(4, 3, 8, 8)
+    mask = NO_HOLE.clone()
+    mask[0, :, 2:5, 1:7] = True
+    mask[1] = True
+    square = (prediction - target).square()
+    inside, outside = square[0][:, mask[0, 0]].mean(), square[0][:, ~mask[0, 0]].mean()
+    expected = torch.stack([(inside.log() + outside.log()) / 2, *(image.mean().log() for image in square[1:])])
+    torch.testing.assert_close(RegionLogSquaredError(floor=0.0)(prediction, target, mask), expected)
+
+
 def test_squared_errors_are_per_image():
     prediction, target = torch.randn(4, 3, 8, 8), torch.randn(4, 3, 8, 8)
     expected = torch.stack([((p - t) ** 2).sum() / p.numel() for p, t in zip(prediction, target, strict=True)])
-    torch.testing.assert_close(SquaredError()(prediction, target), expected)
-    torch.testing.assert_close(LogSquaredError(floor=0.0)(prediction, target), expected.log())
-    torch.testing.assert_close(LogSquaredError(floor=0.01)(prediction, target), (expected + 0.01).log())
+    torch.testing.assert_close(SquaredError()(prediction, target, NO_HOLE), expected)
+    torch.testing.assert_close(LogSquaredError(floor=0.0)(prediction, target, NO_HOLE), expected.log())
+    torch.testing.assert_close(LogSquaredError(floor=0.01)(prediction, target, NO_HOLE), (expected + 0.01).log())
 
 
 def test_the_log_error_is_the_psnr_and_finite_on_a_perfect_image():
     clean = torch.rand(2, 3, 8, 8)
     restored = clean + torch.tensor([0.1, 0.01])[:, None, None, None]
     # In [−1, 1] differences are doubled: PSNR = −10·log10(MSE / 4).
-    error = LogSquaredError(floor=0.0)(2 * restored - 1, 2 * clean - 1)
-    torch.testing.assert_close(-10 * (error / math.log(10) - math.log10(4)), torch.tensor([20.0, 40.0]), rtol=1e-4, atol=0)
-    assert LogSquaredError()(clean, clean).tolist() == pytest.approx([math.log(1e-4)] * 2)
+    error = LogSquaredError(floor=0.0)(2 * restored - 1, 2 * clean - 1, NO_HOLE[:2])
+    torch.testing.assert_close(
+        -10 * (error / math.log(10) - math.log10(4)), torch.tensor([20.0, 40.0]), rtol=1e-4, atol=0
+    )
+    assert LogSquaredError()(clean, clean, NO_HOLE[:2]).tolist() == pytest.approx([math.log(1e-4)] * 2)
 
 
 def test_regression_is_the_error_of_the_prediction_at_the_start(restorer, batch):

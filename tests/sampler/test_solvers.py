@@ -30,7 +30,8 @@ def rotation(x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
 x_0 = torch.linspace(0.5, 1.5, 8, dtype=torch.float64).view(2, 1, 2, 2)
 pairs = torch.tensor([[1.0, 0.0], [0.6, -0.8]], dtype=torch.float64).view(2, 2, 1, 1)
 turned = torch.stack(
-    [pairs[:, 0] * math.cos(1) - pairs[:, 1] * math.sin(1), pairs[:, 0] * math.sin(1) + pairs[:, 1] * math.cos(1)], dim=1
+    [pairs[:, 0] * math.cos(1) - pairs[:, 1] * math.sin(1), pairs[:, 0] * math.sin(1) + pairs[:, 1] * math.cos(1)],
+    dim=1,
 )
 EQUATIONS = {
     "nonlinear": (nonlinear, x_0, x_0 / (1 + x_0 * math.sin(2) / 2)),

@@ -1,0 +1,161 @@
+"""The evaluate command: the run's own figures again, other damage and solvers on request, mistakes as one line."""
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from helpers import FEW_PASSES, TINY, complaint, encoder_file, run_command
+
+from restoration import train
+from restoration.evaluate import frechet_over, main
+from restoration.restore import main as restore
+
+RUN = Path("outputs/blur_erase/run")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The working directory of a run of two steps."""
+    folder = tmp_path_factory.mktemp("trained")
+    arguments = ["experiment=blur_erase", *TINY, *FEW_PASSES, "trainer.max_steps=2"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        assert run_command(train.main, *arguments, f"backbone.encoder.weights={encoder_file(folder)}") == 0
+    return folder
+
+
+@pytest.fixture
+def desk(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory of the test's own, with that run in it."""
+    shutil.copytree(trained / "outputs", tmp_path / "outputs")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def evaluate(*arguments: str, checkpoint: Path | str = RUN / "checkpoints" / "best.ckpt") -> int:
+    small = ["evaluation.images=4", "evaluation.nfe=[1,2]", "evaluation.spread_samples=0", "device=cpu"]
+    return run_command(main, f"checkpoint={checkpoint}", *small, *arguments)
+
+
+def figures(folder: Path) -> dict:
+    return json.loads((folder / "metrics.json").read_text())
+
+
+def test_it_repeats_the_run_s_own_evaluation(desk: Path):
+    assert evaluate() == 0
+    folder = desk / RUN / "evaluation"
+    ours, theirs = figures(folder), figures(desk / RUN)
+    for part in ("identity", "classical", "by_severity"):
+        assert ours[part] == theirs[part]
+    for mine, other in zip(ours["by_nfe"], theirs["by_nfe"], strict=True):
+        assert mine["solver"] == other["solver"] and mine.keys() == other.keys()
+        for name in ("psnr", "ssim", "psnr_hole", "psnr_known", "frechet_test_resnet"):
+            assert mine[name] == pytest.approx(other[name], rel=1e-5)
+    assert {path.name for path in folder.rglob("*.*")} == {"metrics.json", "per_image.csv", "grid.png", "curve.png"}
+    with (folder / "per_image.csv").open(newline="") as file:
+        images = [float(row["psnr"]) for row in csv.DictReader(file) if row["nfe"] == "1"]
+    assert sum(images) / len(images) == pytest.approx(ours["restored"]["psnr"])
+
+
+def test_other_damage_and_another_solver(desk: Path):
+    arguments = ["corruption.strength=0.0", "sampler=euler", "output=mild", "data.test_images=3"]
+    assert evaluate(*arguments) == 0
+    mild = figures(desk / "mild")
+    # Strength 0 leaves the images as they are: PSNR at its cap.
+    assert mild["identity"]["psnr"] == 60.0 and mild["run"]["strength"] == 0.0 and mild["n"] == 3
+    assert {point["solver"] for point in mild["by_nfe"]} == {"Euler"}
+    assert {point["solver"] for point in figures(desk / RUN)["by_nfe"]} == {"Midpoint"}
+
+
+def test_the_selection_images_are_others(desk: Path):
+    assert evaluate("split=selection", "output=selection") == 0
+    assert figures(desk / "selection")["identity"]["psnr"] != figures(desk / RUN)["identity"]["psnr"]
+
+
+def test_an_evaluation_is_not_overwritten_unasked(desk: Path, capsys: pytest.CaptureFixture[str]):
+    (desk / "there").mkdir()
+    (desk / "there" / "metrics.json").write_text("{}")
+    assert evaluate("output=there") == 2
+    assert complaint(capsys) == "there holds an evaluation; give another output=FOLDER, or overwrite=true"
+    assert evaluate("output=there", "overwrite=true") == 0
+    assert figures(desk / "there")["n"] == 4
+
+
+@pytest.mark.parametrize(
+    "arguments, said",
+    [
+        (["corruption.strenght=0.5"], "unknown key 'corruption.strenght'; did you mean 'strength'?"),
+        (["data.imagesize=8"], "unknown key 'data.imagesize'; did you mean 'image_size'?"),
+        (["evaluation.nfes=[1]"], "unknown key 'evaluation.nfes'; did you mean 'nfe'?"),
+        (["+splitt=test"], "unknown key 'splitt'; did you mean 'split'?"),
+        (["split=training"], "split=training: choose test, or selection"),
+        (["corruption.strength=3"], "strength"),
+        (["evaluation.nfe=[0]"], "evaluation"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_a_mistake_is_one_line(arguments: list[str], said: str, desk: Path, capsys: pytest.CaptureFixture[str]):
+    assert evaluate(*arguments) == 2
+    assert said in complaint(capsys)
+    assert not (desk / RUN / "evaluation").exists()
+
+
+def damage(kind: str, folder: Path) -> Path:
+    """A checkpoint that is none."""
+    path = folder / f"{kind}.ckpt"
+    if kind == "text":
+        path.write_text("not a checkpoint")
+    elif kind == "cut":
+        whole = (folder / RUN / "checkpoints" / "best.ckpt").read_bytes()
+        path.write_bytes(whole[: len(whole) // 2])
+    elif kind == "stranger":
+        torch.save({"state_dict": {}, "epoch": 1}, path)
+    elif kind == "other_network":
+        checkpoint = torch.load(folder / RUN / "checkpoints" / "best.ckpt", weights_only=True)
+        checkpoint["config"]["backbone"]["widths"] = [8, 8, 8, 8]
+        torch.save(checkpoint, path)
+    return path
+
+
+@pytest.mark.parametrize(
+    "kind, said",
+    [
+        ("missing", "no checkpoint at "),
+        ("text", "is not a checkpoint of this project, or is damaged ("),
+        ("cut", "is not a checkpoint of this project, or is damaged ("),
+        ("stranger", "is not a checkpoint of this project, or is damaged (KeyError)"),
+        ("other_network", "its weights do not fit the network its config describes"),
+    ],
+)
+def test_a_checkpoint_that_is_none_is_one_line(kind: str, said: str, desk: Path, capsys: pytest.CaptureFixture[str]):
+    path = damage(kind, desk)
+    assert evaluate(checkpoint=path) == 2
+    assert said in complaint(capsys)
+    (desk / "photos").mkdir()
+    shutil.copy(desk / RUN / "images" / "grid.png", desk / "photos")
+    assert run_command(restore, f"checkpoint={path}", "input=photos", "output=restored") == 2
+    assert said in complaint(capsys) and not (desk / "restored").exists()
+
+
+def test_no_checkpoint_given(desk: Path, capsys: pytest.CaptureFixture[str]):
+    assert run_command(main) == 2
+    assert "checkpoint" in complaint(capsys)
+
+
+def test_weights_of_the_distance_that_are_gone_leave_it_out(trained: Path, desk: Path):
+    (trained / "test_resnet.safetensors").rename(desk / "elsewhere.safetensors")
+    try:
+        assert evaluate() == 0
+        names = set(figures(desk / RUN / "evaluation")["restored"])
+        assert "psnr" in names and not any(name.startswith("frechet") for name in names)
+        assert evaluate("frechet_weights=elsewhere.safetensors", "overwrite=true") == 0
+        assert "frechet_elsewhere" in figures(desk / RUN / "evaluation")["restored"]
+    finally:
+        shutil.copy(desk / "elsewhere.safetensors", trained / "test_resnet.safetensors")
+
+
+def test_random_features_measure_nothing():
+    assert frechet_over({"model": "test_resnet", "weights": "random", "stem": "imagenet"}) is None
