@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from restoration.backbone import Backbone, Context
 from restoration.errors import UserError
-from restoration.flow import Source, clean_to_velocity, precondition, to_image, to_model
+from restoration.flow import Source, clean_to_velocity, to_image, to_model
 from restoration.keyed import normal
 from restoration.sampler import Sampler, Velocity
 
@@ -45,12 +45,12 @@ class Restorer(nn.Module):
         return self.backbone.encode(to_model(degraded))
 
     def predict(self, x_t: Tensor, t: Tensor, context: Context) -> Tensor:
-        """The clean images, in [−1, 1], as predicted from x_t (B, 3, H, W) at t (B,)."""
-        y, late = context.degraded, t[:, None, None, None]
-        # x_t without its known part: t·(x_1 − y) + (1 − t)·σ·n.
-        state = x_t - (1 - late) * self.source.mean(y) - late * y
-        guess, error = precondition(state, t, context.scale, self.source.sigma)
-        return y + guess + error * self.backbone(x_t, t, context)
+        """The clean images, in [−1, 1], as predicted from x_t (B, 3, H, W) at t (B,).
+
+        A change of the degraded image, x̂ = y + scale · network: where the scale is 0 the answer is y at every t, so
+        sampling leaves alone what is intact.
+        """
+        return context.degraded + context.scale * self.backbone(x_t, t, context)
 
     def field(self, degraded: Tensor) -> Velocity:
         """The velocity field that leads from the source to the clean images of degraded (B, 3, H, W) in [0, 1]."""

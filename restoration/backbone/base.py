@@ -54,7 +54,7 @@ class Backbone(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, x_t: Tensor, t: Tensor, context: Context) -> Tensor:
-        """What is left to know of x_1, in units of its expected size (`flow.precondition`).
+        """The clean image less the degraded one, in units of the context's scale.
 
         Args:
             x_t: (B, 3, H, W).

@@ -1,8 +1,9 @@
-"""Dead leaves: procedural pictures with the statistics of natural ones, from a seed.
+"""Dead leaves: procedural pictures with the occlusion, contrast and gradients of natural ones, from a seed.
 
 Opaque shapes whose radii follow a power law r^-3 fall on each other until they cover the picture (Matheron 1968; Lee,
 Mumford & Huang 2001, "Occlusion models for natural images"; Baradad et al. 2021, "Learning to see by looking at
 noise"). Occlusion gives edges at every scale; here leaves also have shading, stripes and 1/f roughness of their own.
+Their power spectrum falls faster than that of photographs (exponent −3.0 against −2.1 for Tiny ImageNet).
 """
 
 import functools

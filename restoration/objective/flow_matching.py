@@ -25,6 +25,8 @@ class FlowMatching(Term):
             weighted per image without harm to the flow at later times.
         start_weight: of `start_error`; a logarithm weighs an image by the inverse of its error, so about the typical
             error makes the two comparable.
+        floor: least 1 − t that the predicted clean image's error is divided by. It weighs times, not images, so the
+            minimiser stays what it is; without it the last times, where the error is smallest, would rule the loss.
         bins: equal parts of (0, 1] in which the velocity loss is logged, beside t = 0.
     """
 
@@ -34,12 +36,14 @@ class FlowMatching(Term):
         error: PixelError,
         start_error: PixelError | None = None,
         start_weight: float = 1.0,
+        floor: float = 0.3,
         bins: int = 4,
     ) -> None:
         self.time = time
         self.error = error
         self.start_error = start_error
         self.start_weight = start_weight
+        self.floor = floor
         self.bins = bins
 
     def __call__(self, restorer: Restorer, batch: Batch, context: Context, keys: Tensor) -> TermValue:
@@ -48,11 +52,13 @@ class FlowMatching(Term):
         # The first image's key stands for the batch: the comb of times is one draw.
         t = self.time(fold(keys[:1], "time")[0], len(batch)).to(x_1.device)
         x_t = interpolate(x_0, x_1, t)
-        velocity = clean_to_velocity(restorer.predict(x_t, t, context), x_t, t)
-        loss = self.error(velocity, x_1 - x_0, batch.mask)
+        clean = restorer.predict(x_t, t, context)
+        velocity, target = (clean_to_velocity(image, x_t, t, self.floor) for image in (clean, x_1))
+        loss = self.error(velocity, target, batch.mask)
         if self.start_error is not None:
-            loss = torch.where(t == 0, self.start_weight * self.start_error(velocity, x_1 - x_0, batch.mask), loss)
-        return TermValue(loss.mean(), self._by_time((velocity - (x_1 - x_0)).detach(), t))
+            loss = torch.where(t == 0, self.start_weight * self.start_error(velocity, target, batch.mask), loss)
+        difference = (clean_to_velocity(clean, x_t, t) - clean_to_velocity(x_1, x_t, t)).detach()
+        return TermValue(loss.mean(), self._by_time(difference, t))
 
     def _by_time(self, difference: Tensor, t: Tensor) -> dict[str, Tensor]:
         """Mean squared error of the velocity at t = 0 and in equal bins of (0, 1]; stratified times fill them all."""

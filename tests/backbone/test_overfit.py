@@ -75,6 +75,5 @@ def test_a_flow_overfits_eight_images_in_one_evaluation(flow_scores):
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(strict=True, reason="15 dB: the noise in the guess of `precondition` is not undone")
 def test_a_flow_overfits_eight_images_in_eight_evaluations(flow_scores):
     assert flow_scores[8] > 28, flow_scores

@@ -1,9 +1,8 @@
-"""The path, its velocity, and the preconditioning against what probability says they must be."""
+"""The path and its velocity."""
 
-import pytest
 import torch
 
-from restoration.flow import clean_to_velocity, interpolate, precondition, to_image, to_model
+from restoration.flow import clean_to_velocity, interpolate, to_image, to_model
 
 
 def pair(count: int = 5) -> tuple[torch.Tensor, torch.Tensor]:
@@ -55,57 +54,3 @@ def test_the_velocity_stays_finite_at_the_end():
     # The divisor is held at 0.05.
     torch.testing.assert_close(velocity, (x_1 - x_t) / 0.05)
     assert not velocity[3:].any()
-
-
-def scalar(value: float) -> torch.Tensor:
-    return torch.full((1, 1, 1, 1), value)
-
-
-def test_at_the_start_the_guess_is_zero_and_the_miss_the_scale():
-    state, scale = torch.randn(3, 3, 4, 4), torch.rand(3, 1, 4, 4)
-    guess, error = precondition(state, torch.zeros(3), scale, 0.5)
-    assert not guess.any()
-    torch.testing.assert_close(error, scale)
-
-
-@pytest.mark.parametrize("sigma", [0.0, 0.5, 1.0])
-def test_where_nothing_is_damaged_the_answer_is_the_degraded_image(sigma):
-    state, t = torch.randn(5, 3, 4, 4), torch.tensor([0.0, 0.2, 0.7, 0.99, 1.0])
-    guess, error = precondition(state, t, torch.zeros(5, 1, 4, 4), sigma)
-    assert not guess.any() and not error.any()
-
-
-def test_towards_the_end_the_guess_is_the_state_and_the_miss_the_noise():
-    state, scale = torch.randn(1, 3, 4, 4), torch.full((1, 1, 4, 4), 0.8)
-    guess, error = precondition(state, torch.tensor([0.999]), scale, 0.5)
-    torch.testing.assert_close(guess, state / 0.999, rtol=1e-5, atol=1e-6)
-    torch.testing.assert_close(error, torch.full_like(error, 0.001 * 0.5 / 0.999), rtol=1e-4, atol=0)
-
-
-@pytest.mark.parametrize("sigma", [0.3, 0.5, 1.0])
-@pytest.mark.parametrize("r", [0.05, 0.15, 1.0])
-@pytest.mark.parametrize("t", [0.1, 0.5, 0.9])
-def test_the_guess_is_the_least_squares_one_and_the_miss_its_error(t, r, sigma):
-    """Monte Carlo: a residual of standard deviation r, seen as t·residual + (1 − t)·σ·n."""
-    count = 200_000
-    residual, noise = r * torch.randn(count, dtype=torch.float64), torch.randn(count, dtype=torch.float64)
-    state = t * residual + (1 - t) * sigma * noise
-    guess, error = precondition(state.view(1, 1, 1, -1), torch.tensor([t]).double(), scalar(r).double(), sigma)
-    coefficient = (state * residual).mean() / state.square().mean()
-    # The coefficient's own error is error / (sqrt(count)·rms of the state).
-    tolerance = 4.5 * error.item() / (count**0.5 * state.square().mean().sqrt().item())
-    assert (guess.flatten()[0] / state[0] - coefficient).abs() < tolerance
-    missed = (residual - guess.flatten()).square().mean().sqrt()
-    assert missed == pytest.approx(error.item(), rel=4.5 / (2 * count) ** 0.5)
-
-
-@pytest.mark.parametrize("sigma", [0.0, 1e-4, 0.5, 1.0])
-def test_it_is_finite_everywhere_and_so_is_its_gradient(sigma):
-    t = torch.tensor([0.0, 1e-6, 0.5, 1 - 1e-6, 1.0]).repeat_interleave(4)
-    scale = torch.tensor([0.0, 1e-6, 0.15, 1.0]).repeat(5)[:, None, None, None]
-    state = torch.randn(20, 3, 2, 2, requires_grad=True)
-    t.requires_grad_()
-    guess, error = precondition(state, t, scale, sigma)
-    assert guess.isfinite().all() and error.isfinite().all()
-    (guess.sum() + error.sum()).backward()
-    assert state.grad.isfinite().all() and t.grad.isfinite().all()

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from restoration.backbone import Backbone, Context, DamageEstimate
-from restoration.flow import Degraded, Noise, Source, precondition, to_model
+from restoration.flow import Degraded, Noise, Source, to_model
 from restoration.keyed import fold
 from restoration.restorer import Restorer
 from restoration.sampler import AdamsBashforth2, Euler, Heun, Midpoint, Sampler
@@ -46,8 +46,7 @@ class Exact(Backbone):
         start, mean = self.source.mean(y), posterior_mean(y)
         gain = time * TAU**2 / (time**2 * TAU**2 + (1 - time) ** 2 * sigma**2).clamp(min=1e-12)
         clean = mean + gain * (x_t - (1 - time) * start - time * mean)
-        guess, error = precondition(x_t - (1 - time) * start - time * y, t, context.scale, sigma)
-        return (clean - y - guess) / error
+        return (clean - y) / context.scale
 
 
 def restore(source: Source, solver: type[Sampler], nfe: int, count: int = 12) -> tuple[Tensor, Tensor]:
