@@ -61,13 +61,13 @@ def test_it_repeats_the_run_s_own_evaluation(desk: Path):
 
 
 def test_other_damage_and_another_solver(desk: Path):
-    arguments = ["corruption.strength=0.0", "sampler=euler", "output=mild", "data.test_images=3"]
+    arguments = ["corruption.strength=0.0", "sampler=heun", "output=mild", "data.test_images=3"]
     assert evaluate(*arguments) == 0
     mild = figures(desk / "mild")
     # Strength 0 leaves the images as they are: PSNR at its cap.
     assert mild["identity"]["psnr"] == 60.0 and mild["run"]["strength"] == 0.0 and mild["n"] == 3
-    assert {point["solver"] for point in mild["by_nfe"]} == {"Euler"}
-    assert {point["solver"] for point in figures(desk / RUN)["by_nfe"]} == {"Midpoint"}
+    assert {point["solver"] for point in mild["by_nfe"]} == {"Heun"}
+    assert {point["solver"] for point in figures(desk / RUN)["by_nfe"]} == {"Euler"}
 
 
 def test_the_selection_images_are_others(desk: Path):
