@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from restoration.backbone import Backbone, Context
 from restoration.errors import UserError
-from restoration.flow import Source, clean_to_velocity, to_image, to_model
+from restoration.flow import Source, clean_to_velocity, shrink, to_image, to_model
 from restoration.keyed import normal
 from restoration.sampler import Sampler, Velocity
 
@@ -50,7 +50,9 @@ class Restorer(nn.Module):
         A change of the degraded image, x̂ = y + scale · network: where the scale is 0 the answer is y at every t, so
         sampling leaves alone what is intact.
         """
-        return context.degraded + context.scale * self.backbone(x_t, t, context)
+        y = context.degraded
+        state = shrink(x_t - (1 - t)[:, None, None, None] * self.source.mean(y), y, t, self.source.sigma)
+        return y + context.scale * self.backbone(state, t, context)
 
     def field(self, degraded: Tensor) -> Velocity:
         """The velocity field that leads from the source to the clean images of degraded (B, 3, H, W) in [0, 1]."""

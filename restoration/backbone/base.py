@@ -53,11 +53,11 @@ class Backbone(nn.Module, ABC):
         """Context of degraded images (B, 3, H, W) in [−1, 1]."""
 
     @abstractmethod
-    def forward(self, x_t: Tensor, t: Tensor, context: Context) -> Tensor:
+    def forward(self, state: Tensor, t: Tensor, context: Context) -> Tensor:
         """The clean image less the degraded one, in units of the context's scale.
 
         Args:
-            x_t: (B, 3, H, W).
+            state: (B, 3, H, W), what x_t tells of the clean image (`flow.shrink`); the degraded image at t = 0.
             t: (B,) in [0, 1].
             context: of the degraded images.
 

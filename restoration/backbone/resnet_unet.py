@@ -113,7 +113,7 @@ class ResNetUNet(Backbone):
             above = widths[level]
         self.norm = nn.GroupNorm(max(1, above // 8), above)
         self.head = nn.Conv2d(above, 12, 3, padding=1)
-        # Straight from x_t to the output, past every nonlinearity.
+        # Straight from the state to the output, past every nonlinearity.
         self.linear = nn.Conv2d(12, 12, 1, bias=False)
         for layer in (self.head, self.linear):
             nn.init.zeros_(layer.weight)
@@ -130,11 +130,11 @@ class ResNetUNet(Backbone):
         scale = damage_scale(damage) if self.identity_path else torch.ones_like(damage.hole_logit)
         return Context(degraded, scale, (cached, self.describe(statistics)), damage)
 
-    def forward(self, x_t: Tensor, t: Tensor, context: Context) -> Tensor:
+    def forward(self, state: Tensor, t: Tensor, context: Context) -> Tensor:
         cached, description = context.cache
         embedding = F.silu(self.time(t) + description)
 
-        states = [self.stem[0](x_t)]
+        states = [self.stem[0](state)]
         for stem in self.stem[1:]:
             states.append(stem(F.silu(states[-1])))
 
@@ -149,7 +149,7 @@ class ResNetUNet(Backbone):
                 hidden = further(hidden, embedding)
         assert hidden is not None
 
-        out = self.head(F.silu(self.norm(hidden))) + self.linear(F.pixel_unshuffle(x_t, 2))
+        out = self.head(F.silu(self.norm(hidden))) + self.linear(F.pixel_unshuffle(state, 2))
         return F.pixel_shuffle(out, 2).float()
 
     def stages(self) -> dict[str, list[nn.Parameter]]:

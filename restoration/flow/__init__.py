@@ -1,6 +1,6 @@
 """The flow: its path, where it starts, when it is trained."""
 
-from restoration.flow.path import clean_to_velocity, interpolate, to_image, to_model
+from restoration.flow.path import clean_to_velocity, interpolate, shrink, to_image, to_model
 from restoration.flow.source import Degraded, Noise, Source
 from restoration.flow.time import LogitNormal, TimeSampler, Uniform
 
@@ -13,6 +13,7 @@ __all__ = [
     "Uniform",
     "clean_to_velocity",
     "interpolate",
+    "shrink",
     "to_image",
     "to_model",
 ]

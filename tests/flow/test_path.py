@@ -1,8 +1,9 @@
 """The path and its velocity."""
 
+import pytest
 import torch
 
-from restoration.flow import clean_to_velocity, interpolate, to_image, to_model
+from restoration.flow import clean_to_velocity, interpolate, shrink, to_image, to_model
 
 
 def pair(count: int = 5) -> tuple[torch.Tensor, torch.Tensor]:
@@ -54,3 +55,22 @@ def test_the_velocity_stays_finite_at_the_end():
     # The divisor is held at 0.05.
     torch.testing.assert_close(velocity, (x_1 - x_t) / 0.05)
     assert not velocity[3:].any()
+
+
+def test_shrinking_tells_nothing_at_the_start_and_all_at_the_end():
+    degraded, clean, noise = (torch.randn(2, 3, 4, 4) for _ in range(3))
+    for sigma in (0.0, 0.5):
+        torch.testing.assert_close(shrink(sigma * noise, degraded, torch.zeros(2), sigma), degraded)
+        torch.testing.assert_close(shrink(clean, degraded, torch.ones(2), sigma), clean)
+
+
+@pytest.mark.parametrize("t", [0.1, 0.5, 0.9])
+def test_shrinking_is_the_best_linear_estimate(t):
+    """Least squares of the residual on what is told of it, for a residual of standard deviation one half."""
+    sigma, count = 0.5, 200_000
+    residual = 0.5 * torch.randn(count, dtype=torch.float64)
+    told = t * residual + (1 - t) * sigma * torch.randn(count, dtype=torch.float64)
+    best = (told * residual).sum() / told.square().sum()
+    zero = torch.zeros(1, 1, 1, 1, dtype=torch.float64)
+    gain = shrink(zero + 1, zero, torch.tensor([t], dtype=torch.float64), sigma)
+    assert float(gain) == pytest.approx(float(best), rel=0.02)

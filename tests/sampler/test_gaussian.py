@@ -41,11 +41,13 @@ class Exact(Backbone):
         one = torch.ones_like(degraded[:, :1])
         return Context(degraded, SCALE * one, None, DamageEstimate(one, one[:, 0, 0, 0]))
 
-    def forward(self, x_t: Tensor, t: Tensor, context: Context) -> Tensor:
+    def forward(self, state: Tensor, t: Tensor, context: Context) -> Tensor:
         y, time, sigma = context.degraded, t[:, None, None, None], self.source.sigma
-        start, mean = self.source.mean(y), posterior_mean(y)
+        mean = posterior_mean(y)
+        # Undo `shrink`: what x_t tells beyond y, t·(x_1 − y) + (1 − t)·σ·n; at t = 0 nothing is told.
+        told = (state - y) * (time**2 + ((1 - time) * 2 * sigma) ** 2) / time.clamp(min=1e-12)
         gain = time * TAU**2 / (time**2 * TAU**2 + (1 - time) ** 2 * sigma**2).clamp(min=1e-12)
-        clean = mean + gain * (x_t - (1 - time) * start - time * mean)
+        clean = mean + gain * (told + time * (y - mean))
         return (clean - y) / context.scale
 
 
