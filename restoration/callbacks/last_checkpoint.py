@@ -35,7 +35,7 @@ class LastCheckpoint(Checkpoint):
             # A validation cut short would be taken up in its middle, or left out: it starts anew.
             validated = trainer.fit_loop.epoch_loop.val_loop.batch_progress
             for counts in (validated.total, validated.current):
-                counts.ready, counts.started, counts.processed, counts.completed = 1, 1, 0, 0
+                counts.ready, counts.started, counts.processed, counts.completed = 1, 1, 0, 0  # type: ignore[attr-defined]
         self._save(trainer)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
