@@ -182,7 +182,7 @@ def test_a_sweep_in_its_own_process(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=600,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     assert ended.returncode not in (0, None), ended.stdout + ended.stderr

@@ -1,5 +1,7 @@
 """What holds for every corruption: nothing at severity 0, one knob, and damage that belongs to the image."""
 
+from pathlib import Path
+
 import hydra
 import pytest
 import torch
@@ -40,7 +42,15 @@ OPERATORS = {
     "blur_erase": blur_erase,
     "mixed": mixed,
 }
-every = pytest.mark.parametrize("name", OPERATORS)
+CONF = Path(__file__).parents[2] / "conf" / "corruption"
+# Whatever the config group offers, also what is added to it later.
+every = pytest.mark.parametrize("name", sorted(path.stem for path in CONF.glob("*.yaml")))
+
+
+def configured(name: str) -> Corruption:
+    return hydra.utils.instantiate(OmegaConf.load(CONF / f"{name}.yaml"))
+
+
 SIZES = [(64, 64), (32, 32), (48, 80)]
 
 
@@ -50,14 +60,14 @@ SIZES = [(64, 64), (32, 32), (48, 80)]
 def test_strength_zero_is_the_identity_bit_for_bit(name, size, law):
     # Many keys: an angle whose sine and cosine round badly must not leak a neighbour in.
     clean, keys = torch.rand(200, 3, *size), fold("zero", torch.arange(200))
-    degraded, mask, severity = Corruption(OPERATORS[name](), 0.0, law)(clean, keys)
+    degraded, mask, severity = Corruption(configured(name).operator, 0.0, law)(clean, keys)
     assert torch.equal(degraded, clean)
     assert not mask.any() and not severity.any()
 
 
 @every
 def test_one_image_of_severity_zero_among_others_is_left_alone(name):
-    operator, clean = OPERATORS[name](), torch.rand(6, 3, 32, 32)
+    operator, clean = configured(name).operator, torch.rand(6, 3, 32, 32)
     severity = torch.tensor([0.7, 0.0, 1.0, 0.3, 0.0, 0.9])
     degraded, mask = operator.apply(clean, operator.sample(severity, fold("some", torch.arange(6)), (32, 32)))
     untouched = (degraded == clean).flatten(1).all(1)
@@ -71,7 +81,7 @@ def test_shapes_types_and_range(name, size):
     clean = torch.rand(5, 3, *size)
     clean[0] = 0
     clean[1] = 1
-    degraded, mask, severity = Corruption(OPERATORS[name]())(clean, torch.arange(5))
+    degraded, mask, severity = Corruption(configured(name).operator)(clean, torch.arange(5))
     assert degraded.shape == clean.shape and degraded.dtype == torch.float32
     assert mask.shape == (5, 1, *size) and mask.dtype == torch.bool
     assert severity.shape == (5,) and severity.dtype == torch.float32
@@ -80,7 +90,7 @@ def test_shapes_types_and_range(name, size):
 
 @every
 def test_damage_belongs_to_the_image_whatever_its_batch(name):
-    corruption, clean = Corruption(OPERATORS[name]()), torch.rand(24, 3, 32, 32)
+    corruption, clean = Corruption(configured(name).operator), torch.rand(24, 3, 32, 32)
     keys = fold("evaluation", torch.arange(24))
     whole = corruption(clean, keys)
     order = torch.randperm(24)
@@ -96,7 +106,10 @@ def test_damage_belongs_to_the_image_whatever_its_batch(name):
 
 @every
 def test_damage_differs_between_keys(name):
-    corruption, clean = Corruption(OPERATORS[name](), severity="fixed"), torch.rand(1, 3, 32, 32).expand(8, -1, -1, -1)
+    corruption, clean = (
+        Corruption(configured(name).operator, severity="fixed"),
+        torch.rand(1, 3, 32, 32).expand(8, -1, -1, -1),
+    )
     degraded, _, _ = corruption(clean, fold("evaluation", torch.arange(8)))
     distinct = len({image.numpy().tobytes() for image in degraded})
     assert distinct == (1 if name == "gaussian_blur" else 8)
@@ -142,10 +155,8 @@ def test_a_knob_out_of_range_is_refused(arguments):
         Corruption(Erase(), **arguments)
 
 
-@every
-def test_the_config_group_is_this_operator(name, request):
-    path = request.config.rootpath / "conf" / "corruption" / f"{name}.yaml"
-    configured = hydra.utils.instantiate(OmegaConf.load(path))
+@pytest.mark.parametrize("name", OPERATORS)
+def test_the_config_group_is_this_operator(name):
     clean, keys = torch.rand(16, 3, 32, 32), torch.arange(16)
-    for made, expected in zip(configured(clean, keys), Corruption(OPERATORS[name]())(clean, keys), strict=True):
+    for made, expected in zip(configured(name)(clean, keys), Corruption(OPERATORS[name]())(clean, keys), strict=True):
         assert torch.equal(made, expected)
