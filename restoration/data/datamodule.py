@@ -106,7 +106,7 @@ class RestorationDataModule(LightningDataModule):
             )
         progress = self.trainer.fit_loop.epoch_loop.batch_progress
         if self.trainer.fit_loop.restarting and not progress.is_last_batch:
-            batches.resume(self.trainer.current_epoch, progress.current.processed)
+            batches.resume(self.trainer.current_epoch, progress.current.processed)  # type: ignore[attr-defined]
         gather = _Gather(store, "train", pixels=self._resident is None)
         return DataLoader(gather, sampler=batches, batch_size=None)
 
