@@ -61,7 +61,7 @@ class FlowMatching(Term):
         return TermValue(loss.mean(), self._by_time(difference, t))
 
     def _by_time(self, difference: Tensor, t: Tensor) -> dict[str, Tensor]:
-        """Mean squared error of the velocity at t = 0 and in equal bins of (0, 1]; 0 where a small batch has no draw."""
+        """Mean squared error of the velocity at t = 0 and in equal bins of (0, 1]; 0 for an empty one."""
         error = difference.square().mean(dim=(1, 2, 3))
         where = torch.where(t == 0, 0, 1 + (t * self.bins).long().clamp(max=self.bins - 1))
         inside = where[:, None] == torch.arange(self.bins + 1, device=t.device)
