@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from restoration.backbone import Backbone, Context
 from restoration.errors import UserError
-from restoration.flow import Source, clean_to_velocity, shrink, to_image, to_model
+from restoration.flow import Source, clean_to_velocity, evidence, to_image, to_model
 from restoration.keyed import normal
 from restoration.sampler import Sampler, Velocity
 
@@ -47,12 +47,12 @@ class Restorer(nn.Module):
     def predict(self, x_t: Tensor, t: Tensor, context: Context) -> Tensor:
         """The clean images, in [−1, 1], as predicted from x_t (B, 3, H, W) at t (B,).
 
-        A change of the degraded image, x̂ = y + scale · network: where the scale is 0 the answer is y at every t, so
-        sampling leaves alone what is intact.
+        A change of the base, the degraded image with its hole filled: x̂ = base + scale · network. Where the scale is 0
+        the answer is the degraded image at every t, so sampling leaves alone what is intact.
         """
-        y = context.degraded
-        state = shrink(x_t - (1 - t)[:, None, None, None] * self.source.mean(y), y, t, self.source.sigma)
-        return y + context.scale * self.backbone(state, t, context)
+        known = x_t - (1 - t)[:, None, None, None] * self.source.mean(context.degraded)
+        told = evidence(known, context.base, context.scale, t, self.source.sigma)
+        return context.base + context.scale * self.backbone(told, t, context)
 
     def field(self, degraded: Tensor) -> Velocity:
         """The velocity field that leads from the source to the clean images of degraded (B, 3, H, W) in [0, 1]."""

@@ -28,12 +28,14 @@ class Context:
 
     Attributes:
         degraded: (B, 3, H, W) in [−1, 1].
-        scale: (B, 1, H, W), how far the clean value of a pixel is expected from the degraded one.
+        base: (B, 3, H, W) in [−1, 1], what the network changes: the degraded image, its hole smoothly filled.
+        scale: (B, 1, H, W), how far the clean value of a pixel is expected from the base.
         cache: the backbone's own tensors.
         damage: its estimate of the damage.
     """
 
     degraded: Tensor
+    base: Tensor
     scale: Tensor
     cache: Any
     damage: DamageEstimate
@@ -53,11 +55,11 @@ class Backbone(nn.Module, ABC):
         """Context of degraded images (B, 3, H, W) in [−1, 1]."""
 
     @abstractmethod
-    def forward(self, state: Tensor, t: Tensor, context: Context) -> Tensor:
-        """The clean image less the degraded one, in units of the context's scale.
+    def forward(self, evidence: Tensor, t: Tensor, context: Context) -> Tensor:
+        """The clean image less the context's base, in units of the context's scale.
 
         Args:
-            state: (B, 3, H, W), what x_t tells of the clean image (`flow.shrink`); the degraded image at t = 0.
+            evidence: (B, 3, H, W), what x_t tells of just that (`flow.evidence`); 0 at t = 0.
             t: (B,) in [0, 1].
             context: of the degraded images.
 

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from restoration.backbone.base import Backbone, Context, DamageEstimate
-from restoration.backbone.damage import DamageHead
+from restoration.backbone.damage import ErrorHead, HoleHead, fill
 from restoration.backbone.embedding import FourierEmbedding
 from restoration.backbone.encoder import Encoder
 
@@ -13,6 +13,8 @@ __all__ = ["ResNetUNet"]
 
 # Expected errors are taken so much larger: an underestimate would bind the network.
 _MARGIN = 2.0
+# The typical error of a filled hole, in [−1, 1] units.
+_HOLE_ERROR = 0.25
 
 
 class Block(nn.Module):
@@ -52,18 +54,19 @@ class Block(nn.Module):
 class ResNetUNet(Backbone):
     """Encode once: the encoder sees the degraded image, the decoder the flow's state at every scale.
 
-    The last block runs at half resolution and ends in pixel-shuffle. With the identity path, the change that the
-    network may make is scaled by its estimate of the damage: full in the hole, in proportion to the error of the
-    degraded image elsewhere, so that what is intact stays so, also while sampling. The estimates have targets of
-    their own (`objective.DamageSupervision`); no gradient of the restoration reaches them, since it would sooner
-    close the gate than learn to deblur.
+    The last block runs at half resolution and ends in pixel-shuffle. With the identity path, the network changes the
+    degraded image after its hole has been filled smoothly, and the change is scaled by the expected error: that of a
+    filled hole there, the estimated one of the degraded image elsewhere, so that what is intact stays so, also while
+    sampling. The encoder sees the filled image, too: no black rectangle among its features. The estimates have
+    targets of their own (`objective.DamageSupervision`); no gradient of the restoration reaches them, since it would
+    sooner close the gate than learn to deblur.
 
     Args:
         encoder: of the degraded image.
         widths: channels of the decoder from the finest level (half resolution) down, one for each encoder stride.
         depth: residual blocks at each level.
         embedding: width of the time and damage embedding.
-        identity_path: False lets every pixel change alike.
+        identity_path: False lets every pixel change alike, from the degraded image as it is.
 
     Raises:
         ValueError: as many widths as the encoder has levels are needed.
@@ -86,15 +89,16 @@ class ResNetUNet(Backbone):
         self.encoder = encoder
         self.stride = strides[-1]
         local = max(16, widths[0] // 2)
-        # What the frozen encoder cannot give: the degraded image's own fine detail.
+        self.hole = HoleHead(local)
+        # What the frozen encoder cannot give: fine detail, and where the hole is.
         self.detail = nn.Sequential(
-            nn.PixelUnshuffle(2), nn.Conv2d(12, local, 3, padding=1), nn.SiLU(), nn.Conv2d(local, local, 3, padding=1)
+            nn.PixelUnshuffle(2), nn.Conv2d(28, local, 3, padding=1), nn.SiLU(), nn.Conv2d(local, local, 3, padding=1)
         )
-        self.damage = DamageHead(local, encoder.channels[1])
+        self.error = ErrorHead(local)
         self.identity_path = identity_path
         self.time = FourierEmbedding(embedding)
-        self.describe = nn.Linear(2 * local, embedding)
-        # The state at every scale, each level from the one above it.
+        self.describe = nn.Linear(2 * local + 1, embedding)
+        # The evidence at every scale, each level from the one above it.
         stems = [max(16, width // 2) for width in widths]
         self.stem = nn.ModuleList()
         for level, width in enumerate(stems):
@@ -113,28 +117,37 @@ class ResNetUNet(Backbone):
             above = widths[level]
         self.norm = nn.GroupNorm(max(1, above // 8), above)
         self.head = nn.Conv2d(above, 12, 3, padding=1)
-        # Straight from the state to the output, past every nonlinearity.
+        # Straight from the evidence to the output, past every nonlinearity.
         self.linear = nn.Conv2d(12, 12, 1, bias=False)
         for layer in (self.head, self.linear):
             nn.init.zeros_(layer.weight)
 
     def encode(self, degraded: Tensor) -> Context:
-        features = self.encoder(degraded)
-        local = self.detail(degraded)
-        damage, statistics = self.damage(local, features[1])
+        hole_logit = self.hole(degraded)
+        hole = torch.sigmoid(hole_logit.detach())
+        base = degraded
+        if self.identity_path:
+            # Only pixels that are surely known may spread: a trace of black in a pyramid's weights becomes all of it.
+            smooth = fill(degraded, (1 - 4 * hole).clamp(min=0))
+            base = degraded + hole * (smooth - degraded)
+        features = self.encoder(base)
+        local = self.detail(torch.cat([degraded, base, 2 * hole - 1], dim=1))
+        log_error, statistics = self.error(local, hole)
+        damage = DamageEstimate(hole_logit, log_error)
+        description = self.describe(torch.cat([statistics, log_error.detach()[:, None]], dim=1))
         features[0] = torch.cat([features[0], local], dim=1)
         cached = []
         for block, skip in zip(self.blocks, reversed(features), strict=True):
             assert isinstance(block, Block)
             cached.append(block.cache(skip))
-        scale = damage_scale(damage) if self.identity_path else torch.ones_like(damage.hole_logit)
-        return Context(degraded, scale, (cached, self.describe(statistics)), damage)
+        scale = damage_scale(damage) if self.identity_path else torch.ones_like(hole)
+        return Context(degraded, base, scale, (cached, description), damage)
 
-    def forward(self, state: Tensor, t: Tensor, context: Context) -> Tensor:
+    def forward(self, evidence: Tensor, t: Tensor, context: Context) -> Tensor:
         cached, description = context.cache
         embedding = F.silu(self.time(t) + description)
 
-        states = [self.stem[0](state)]
+        states = [self.stem[0](evidence)]
         for stem in self.stem[1:]:
             states.append(stem(F.silu(states[-1])))
 
@@ -149,7 +162,7 @@ class ResNetUNet(Backbone):
                 hidden = further(hidden, embedding)
         assert hidden is not None
 
-        out = self.head(F.silu(self.norm(hidden))) + self.linear(F.pixel_unshuffle(state, 2))
+        out = self.head(F.silu(self.norm(hidden))) + self.linear(F.pixel_unshuffle(evidence, 2))
         return F.pixel_shuffle(out, 2).float()
 
     def stages(self) -> dict[str, list[nn.Parameter]]:
@@ -165,10 +178,7 @@ class ResNetUNet(Backbone):
 
 
 def damage_scale(damage: DamageEstimate) -> Tensor:
-    """How far each pixel's clean value is expected from its degraded one: (B, 1, H, W) in [−1, 1] units.
-
-    An erased pixel is off by about 1; a known one by its image's estimated error.
-    """
+    """How far each pixel's clean value is expected from the base: (B, 1, H, W) in [−1, 1] units."""
     hole = torch.sigmoid(damage.hole_logit.detach())
     known = (_MARGIN * damage.log_error.detach().exp()).clamp(max=1.0)
-    return hole + (1 - hole) * known[:, None, None, None]
+    return hole * _MARGIN * _HOLE_ERROR + (1 - hole) * known[:, None, None, None]

@@ -17,7 +17,10 @@ from restoration.data.store import Store
 from restoration.errors import UserError
 from restoration.keyed import fold, uniform
 
-__all__ = ["RestorationDataModule"]
+__all__ = ["PROTOCOL", "RestorationDataModule"]
+
+PROTOCOL = 1
+"""Version of the evaluation's damage: figures of different versions are not comparable."""
 
 
 class _Gather(Dataset[dict[str, Any]]):
@@ -138,6 +141,6 @@ class RestorationDataModule(LightningDataModule):
             flip = (uniform(fold(keys, "flip"), 1)[:, 0] < 0.5).to(clean.device)
             clean = torch.where(flip[:, None, None, None], clean.flip(-1), clean)
         else:
-            keys = fold("evaluation", index.cpu())
+            keys = fold("evaluation", PROTOCOL, index.cpu())
         degraded, mask, severity = self.corruption(clean, keys)
         return Batch(clean, degraded, mask, severity, index, batch.get("label"))

@@ -1,6 +1,6 @@
 """The flow: its path, where it starts, when it is trained."""
 
-from restoration.flow.path import clean_to_velocity, interpolate, shrink, to_image, to_model
+from restoration.flow.path import clean_to_velocity, evidence, interpolate, to_image, to_model
 from restoration.flow.source import Degraded, Noise, Source
 from restoration.flow.time import LogitNormal, TimeSampler, Uniform
 
@@ -12,8 +12,8 @@ __all__ = [
     "TimeSampler",
     "Uniform",
     "clean_to_velocity",
+    "evidence",
     "interpolate",
-    "shrink",
     "to_image",
     "to_model",
 ]

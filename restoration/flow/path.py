@@ -6,7 +6,7 @@ al. 2023, "Flow matching for generative modeling").
 
 from torch import Tensor
 
-__all__ = ["clean_to_velocity", "interpolate", "shrink", "to_image", "to_model"]
+__all__ = ["clean_to_velocity", "evidence", "interpolate", "to_image", "to_model"]
 
 
 def to_model(images: Tensor) -> Tensor:
@@ -37,20 +37,21 @@ def clean_to_velocity(clean: Tensor, x_t: Tensor, t: Tensor, floor: float = 0.05
     return (clean - x_t) / (1 - _column(t)).clamp(min=floor)
 
 
-def shrink(known: Tensor, degraded: Tensor, t: Tensor, sigma: float) -> Tensor:
-    """The clean image as far as x_t tells it pixel by pixel; the degraded image where it tells nothing.
+def evidence(known: Tensor, base: Tensor, scale: Tensor, t: Tensor, sigma: float) -> Tensor:
+    """What x_t tells, pixel by pixel, of the clean image beyond an estimate of it, in units of the expected error.
 
-    What x_t says beyond y is t·(x_1 − y) + (1 − t)·σ·n. Its best linear estimate of x_1 − y, for a residual of
-    standard deviation ½, has the gain t / (t² + (1 − t)²·(2σ)²): nothing at t = 0, where x_t holds noise only and the
-    answer must not depend on it, everything at t = 1. (The c_skip and c_in of Karras et al. 2022, "Elucidating the
-    design space", in one.)
+    Less t·base, what is known is t·(x_1 − base) + (1 − t)·σ·n. The best linear estimate of x_1 − base, for an error of
+    standard deviation s, is t·s² / (t²·s² + (1 − t)²·σ²) times that (Wiener's filter), and here it is divided by s:
+    nothing at t = 0, where x_t holds noise only and the answer must not depend on it; (x_1 − base) / s at t = 1; and
+    nearly nothing, until late, where the base is nearly right, so that no noise is carried there.
 
     Args:
         known: (B, 3, H, W), x_t less its source's mean, (1 − t)·mean(y).
-        degraded: y, same shape.
+        base: (B, 3, H, W), the estimate.
+        scale: (B, 1, H, W), s.
         t: (B,).
         sigma: of the source.
     """
     t = _column(t)
-    gain = t / (t.square() + ((1 - t) * 2 * sigma).square()).clamp(min=1e-12)
-    return degraded + gain * (known - t * degraded)
+    signal, noise = t * scale, (1 - t) * sigma
+    return signal * (known - t * base) / (signal.square() + noise.square()).clamp(min=1e-12)
