@@ -43,7 +43,7 @@ class HoleHead(nn.Module):
     def forward(self, degraded: Tensor) -> Tensor:
         """Log-odds float32 (B, 1, H, W) that a pixel was erased, from (B, 3, H, W) in [−1, 1]."""
         # 1 at the extreme, 1/e one grey level from it: more than a convolution in 16 bits could tell.
-        levels = (degraded + 1) * 127.5
+        levels = ((degraded + 1) * 127.5).clamp(0, 255)
         black = (-levels.amax(dim=1, keepdim=True)).exp()
         white = (levels.amin(dim=1, keepdim=True) - 255).exp()
         return self.network(torch.cat([degraded, black, white], dim=1)).float() + (8 * black - 4)
@@ -105,7 +105,9 @@ def fill(images: Tensor, known: Tensor, relaxations: int = 4) -> Tensor:
         weights = [known.float()]
         sums = [images.float() * weights[0]]
         while max(sums[-1].shape[-2:]) > 1:
-            total, weight = (4 * F.avg_pool2d(x, 2, ceil_mode=True, count_include_pad=False) for x in (sums[-1], weights[-1]))
+            total, weight = (
+                4 * F.avg_pool2d(finer[-1], 2, ceil_mode=True, count_include_pad=False) for finer in (sums, weights)
+            )
             weights.append(weight.clamp(max=1.0))
             sums.append(total * (weights[-1] / weight.clamp(min=1e-6)))
         filled = sums[-1] / weights[-1].clamp(min=1e-6)

@@ -133,19 +133,21 @@ def test_the_time_embedding_is_bounded_in_bandwidth():
     assert not any("frequencies" in name for name in embedding.state_dict())
 
 
-def test_the_damage_scale_goes_from_the_known_error_to_one_in_the_hole():
+def test_the_damage_scale_goes_from_the_known_error_to_that_of_a_filled_hole():
     logit = torch.tensor([-30.0, 30.0]).view(1, 1, 1, 2).expand(3, -1, -1, -1)
     scale = damage_scale(DamageEstimate(logit, torch.tensor([-4.0, -2.0, 3.0])))
     known, hole = scale[:, 0, 0, 0], scale[:, 0, 0, 1]
-    assert hole.tolist() == [1, 1, 1]
-    # Linear in the estimated error, and never more than a hole's.
+    assert hole.tolist() == [0.5, 0.5, 0.5]
+    # Linear in the estimated error, up to the range of the images.
     torch.testing.assert_close(known[1] / known[0], torch.tensor(2.0).exp())
     assert known[2] == 1 and 0 < known[0] < 0.1
 
 
 def test_without_the_identity_path_every_pixel_may_change_alike():
-    scale = network(identity_path=False).encode(torch.rand(2, 3, 32, 32)).scale
-    assert torch.equal(scale, torch.ones(2, 1, 32, 32))
+    degraded = torch.rand(2, 3, 32, 32)
+    degraded[..., 8:20, 8:20] = -1
+    plain = network(identity_path=False).encode(degraded)
+    assert torch.equal(plain.scale, torch.ones(2, 1, 32, 32)) and torch.equal(plain.base, degraded)
     assert network().encode(torch.rand(2, 3, 32, 32)).scale.std() > 0
 
 
@@ -153,3 +155,19 @@ def test_the_context_carries_the_degraded_image_it_was_made_of():
     degraded = torch.rand(2, 3, 32, 32) * 2 - 1
     context = network().encode(degraded)
     assert isinstance(context, Context) and torch.equal(context.degraded, degraded)
+
+
+@torch.no_grad()
+def test_the_base_is_the_degraded_image_with_its_hole_filled():
+    """As the estimate has it before training: exact black is erased."""
+    torch.manual_seed(3)
+    backbone = ResNetUNet(Encoder("test_resnet", "random"), (16, 16, 24, 24), embedding=32).eval()
+    clean = torch.linspace(-0.5, 0.5, 32).expand(2, 3, 32, 32)
+    degraded = clean.clone()
+    degraded[..., 6:20, 9:22] = -1
+    base = backbone.encode(degraded).base
+    hole = degraded == -1
+    # The estimate starts at 98 % certain, either way.
+    assert (base - clean)[~hole].abs().max() < 0.02
+    assert (base - clean)[hole].abs().mean() < 0.05
+    assert (degraded - clean)[hole].abs().mean() > 0.9

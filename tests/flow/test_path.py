@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from restoration.flow import clean_to_velocity, interpolate, shrink, to_image, to_model
+from restoration.flow import clean_to_velocity, evidence, interpolate, to_image, to_model
 
 
 def pair(count: int = 5) -> tuple[torch.Tensor, torch.Tensor]:
@@ -57,20 +57,31 @@ def test_the_velocity_stays_finite_at_the_end():
     assert not velocity[3:].any()
 
 
-def test_shrinking_tells_nothing_at_the_start_and_all_at_the_end():
-    degraded, clean, noise = (torch.randn(2, 3, 4, 4) for _ in range(3))
+def test_the_evidence_is_nothing_at_the_start_and_all_at_the_end():
+    base, clean, noise = (torch.randn(2, 3, 4, 4) for _ in range(3))
+    scale = torch.rand(2, 1, 4, 4) + 0.1
     for sigma in (0.0, 0.5):
-        torch.testing.assert_close(shrink(sigma * noise, degraded, torch.zeros(2), sigma), degraded)
-        torch.testing.assert_close(shrink(clean, degraded, torch.ones(2), sigma), clean)
+        assert not evidence(sigma * noise, base, scale, torch.zeros(2), sigma).any()
+        told = evidence(clean, base, scale, torch.ones(2), sigma)
+        torch.testing.assert_close(told, (clean - base) / scale)
+
+
+def test_without_expected_error_there_is_no_evidence():
+    known, base = torch.randn(2, 3, 4, 4), torch.randn(2, 3, 4, 4)
+    for t in (0.0, 0.5, 1.0):
+        assert not evidence(known, base, torch.zeros(2, 1, 4, 4), torch.full((2,), t), 0.5).any()
 
 
 @pytest.mark.parametrize("t", [0.1, 0.5, 0.9])
-def test_shrinking_is_the_best_linear_estimate(t):
-    """Least squares of the residual on what is told of it, for a residual of standard deviation one half."""
+@pytest.mark.parametrize("scale", [0.05, 0.5])
+def test_the_evidence_is_the_best_linear_estimate(t, scale):
+    """Least squares of the residual, in units of its standard deviation, on what is told of it."""
     sigma, count = 0.5, 200_000
-    residual = 0.5 * torch.randn(count, dtype=torch.float64)
+    residual = scale * torch.randn(count, dtype=torch.float64)
     told = t * residual + (1 - t) * sigma * torch.randn(count, dtype=torch.float64)
-    best = (told * residual).sum() / told.square().sum()
-    zero = torch.zeros(1, 1, 1, 1, dtype=torch.float64)
-    gain = shrink(zero + 1, zero, torch.tensor([t], dtype=torch.float64), sigma)
-    assert float(gain) == pytest.approx(float(best), rel=0.02)
+    best = (told * residual).sum() / told.square().sum() / scale
+    base = torch.full((1, 1, 1, 1), 0.3, dtype=torch.float64)
+    time = torch.tensor([t], dtype=torch.float64)
+    gain = evidence(t * base + 1, base, torch.full_like(base, scale), time, sigma)
+    # Least squares of a weak signal is itself uncertain by about 1/√count of the noise.
+    assert float(gain) == pytest.approx(float(best), rel=0.02, abs=3 / count**0.5)

@@ -9,6 +9,8 @@ The backbone below turns it into the units in which a network answers, so predic
 One evaluation must return the posterior mean μ, many the posterior itself.
 """
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
@@ -20,7 +22,7 @@ from restoration.restorer import Restorer
 from restoration.sampler import AdamsBashforth2, Euler, Heun, Midpoint, Sampler
 
 TAU = 0.1
-SCALE = 0.3  # the restorer's guess of the damage need not be right
+BASE, SCALE = 0.7, 0.3  # the restorer's guess of the clean image, and of its error, need not be right
 SOLVERS = [Euler, Midpoint, Heun, AdamsBashforth2]
 sources = pytest.mark.parametrize("source", [Degraded(0.5), Degraded(0.2), Noise()], ids=["degraded", "0.2", "noise"])
 solvers = pytest.mark.parametrize("solver", SOLVERS, ids=lambda solver: solver.__name__)
@@ -39,16 +41,17 @@ class Exact(Backbone):
 
     def encode(self, degraded: Tensor) -> Context:
         one = torch.ones_like(degraded[:, :1])
-        return Context(degraded, SCALE * one, None, DamageEstimate(one, one[:, 0, 0, 0]))
+        return Context(degraded, BASE * degraded, SCALE * one, None, DamageEstimate(one, one[:, 0, 0, 0]))
 
-    def forward(self, state: Tensor, t: Tensor, context: Context) -> Tensor:
+    def forward(self, evidence: Tensor, t: Tensor, context: Context) -> Tensor:
         y, time, sigma = context.degraded, t[:, None, None, None], self.source.sigma
         mean = posterior_mean(y)
-        # Undo `shrink`: what x_t tells beyond y, t·(x_1 − y) + (1 − t)·σ·n; at t = 0 nothing is told.
-        told = (state - y) * (time**2 + ((1 - time) * 2 * sigma) ** 2) / time.clamp(min=1e-12)
+        # Undo `evidence`: what x_t tells beyond the base b, t·(x_1 − b) + (1 − t)·σ·n; at t = 0 nothing is told.
+        signal, noise = time * SCALE, (1 - time) * sigma
+        told = evidence * (signal**2 + noise**2) / signal.clamp(min=1e-12)
         gain = time * TAU**2 / (time**2 * TAU**2 + (1 - time) ** 2 * sigma**2).clamp(min=1e-12)
-        clean = mean + gain * (told + time * (y - mean))
-        return (clean - y) / context.scale
+        clean = mean + gain * (told + time * (context.base - mean))
+        return (clean - context.base) / context.scale
 
 
 def restore(source: Source, solver: type[Sampler], nfe: int, count: int = 12) -> tuple[Tensor, Tensor]:
@@ -126,11 +129,10 @@ def test_an_intact_pixel_stays_at_every_count():
     class Intact(Exact):
         def encode(self, degraded: Tensor) -> Context:
             context = super().encode(degraded)
-            context.scale = torch.zeros_like(context.scale)
-            return context
+            return replace(context, base=degraded, scale=torch.zeros_like(context.scale))
 
-        def forward(self, x_t: Tensor, t: Tensor, context: Context) -> Tensor:
-            return torch.ones_like(x_t)
+        def forward(self, evidence: Tensor, t: Tensor, context: Context) -> Tensor:
+            return torch.ones_like(evidence)
 
     source = Degraded(0.5)
     degraded = torch.rand(2, 3, 8, 8)
