@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from restoration.errors import UserError
 
-__all__ = ["Encoder"]
+__all__ = ["Encoder", "WidenedConv"]
 
 _MEAN = (0.485, 0.456, 0.406)
 _STD = (0.229, 0.224, 0.225)
@@ -79,10 +79,43 @@ class Encoder(nn.Module):
             self.model.eval()
         return self
 
-    def forward(self, images: Tensor) -> list[Tensor]:
-        """Feature maps (B, channels[i], H / strides[i], W / strides[i]) of images (B, 3, H, W) in [−1, 1]."""
-        maps = self.model((images - self.mean) / self.std)
+    def widen(self, channels: int) -> None:
+        """Let the first convolution see so many further channels, beside the image: from weights that are zero."""
+        name: str = self.model.default_cfg["first_conv"]  # type: ignore[index, assignment]
+        first = self.model.get_submodule(name)
+        assert isinstance(first, nn.Conv2d)
+        self.model.set_submodule(name, WidenedConv(first, channels))
+
+    def forward(self, images: Tensor, extra: Tensor | None = None) -> list[Tensor]:
+        """Feature maps (B, channels[i], H / strides[i], W / strides[i]).
+
+        Args:
+            images: (B, 3, H, W) in [−1, 1].
+            extra: (B, C, H, W) for an encoder widened by C channels.
+        """
+        seen = (images - self.mean) / self.std
+        maps = self.model(seen if extra is None else torch.cat([seen, extra], dim=1))
         return [maps[level] for level in self._levels]
+
+
+class WidenedConv(nn.Module):
+    """A convolution and another on further channels, their sum: what one on all channels is, in two parameters.
+
+    Args:
+        first: the pretrained one.
+        channels: further input channels; their weights are born zero.
+    """
+
+    def __init__(self, first: nn.Conv2d, channels: int) -> None:
+        super().__init__()
+        self.pretrained = first
+        kernel, stride, padding = first.kernel_size, first.stride, first.padding
+        self.extra = nn.Conv2d(channels, first.out_channels, kernel, stride, padding, bias=False)  # type: ignore[arg-type]
+        nn.init.zeros_(self.extra.weight)
+
+    def forward(self, images: Tensor) -> Tensor:
+        seen, extra = images.split([self.pretrained.in_channels, self.extra.in_channels], dim=1)
+        return self.pretrained(seen) + self.extra(extra)
 
 
 def _create(model: str, weights: str) -> nn.Module:

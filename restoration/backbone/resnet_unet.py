@@ -1,5 +1,7 @@
 """A U-Net on a pretrained encoder that sees each degraded image once."""
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -7,7 +9,7 @@ from torch.nn import functional as F
 from restoration.backbone.base import Backbone, Context, DamageEstimate
 from restoration.backbone.damage import ErrorHead, HoleHead, fill
 from restoration.backbone.embedding import FourierEmbedding
-from restoration.backbone.encoder import Encoder
+from restoration.backbone.encoder import Encoder, WidenedConv
 
 __all__ = ["ResNetUNet"]
 
@@ -123,6 +125,12 @@ class ResNetUNet(Backbone):
             nn.init.zeros_(layer.weight)
 
     def encode(self, degraded: Tensor) -> Context:
+        context = self.glance(degraded)
+        local, description = context.cache
+        return replace(context, cache=(self.skips(self.encoder(context.base), local), description))
+
+    def glance(self, degraded: Tensor) -> Context:
+        """What is seen without the encoder; the cache holds local features and a description of the damage."""
         hole_logit = self.hole(degraded)
         hole = torch.sigmoid(hole_logit.detach())
         base = degraded
@@ -130,21 +138,24 @@ class ResNetUNet(Backbone):
             # Only pixels that are surely known may spread: a trace of black in a pyramid's weights becomes all of it.
             smooth = fill(degraded, (1 - 4 * hole).clamp(min=0))
             base = degraded + hole * (smooth - degraded)
-        features = self.encoder(base)
         local = self.detail(torch.cat([degraded, base, 2 * hole - 1], dim=1))
         log_error, statistics = self.error(local, hole)
         damage = DamageEstimate(hole_logit, log_error)
         description = self.describe(torch.cat([statistics, log_error.detach()[:, None]], dim=1))
-        features[0] = torch.cat([features[0], local], dim=1)
-        cached = []
-        for block, skip in zip(self.blocks, reversed(features), strict=True):
-            assert isinstance(block, Block)
-            cached.append(block.cache(skip))
         scale = damage_scale(damage) if self.identity_path else torch.ones_like(hole)
-        return Context(degraded, base, scale, (cached, description), damage)
+        return Context(degraded, base, scale, (local, description), damage)
+
+    def skips(self, features: list[Tensor], local: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Each block's half of its linear maps that sees the encoder's features, deepest first."""
+        seen = [torch.cat([features[0], local], dim=1), *features[1:]]
+        return [block.cache(skip) for block, skip in zip(self.blocks, reversed(seen), strict=True)]  # type: ignore[operator]
 
     def forward(self, evidence: Tensor, t: Tensor, context: Context) -> Tensor:
         cached, description = context.cache
+        return self.decode(evidence, t, cached, description)
+
+    def decode(self, evidence: Tensor, t: Tensor, cached: list[tuple[Tensor, Tensor]], description: Tensor) -> Tensor:
+        """The decoder on the evidence (B, 3, H, W) at t (B,)."""
         embedding = F.silu(self.time(t) + description)
 
         states = [self.stem[0](evidence)]
@@ -166,8 +177,12 @@ class ResNetUNet(Backbone):
         return F.pixel_shuffle(out, 2).float()
 
     def stages(self) -> dict[str, list[nn.Parameter]]:
-        """Decoder, upper encoder (the deepest half of its modules) and lower encoder."""
-        children = [list(child.parameters()) for child in self.encoder.model.children()]
+        """Decoder, upper encoder (the deepest half of its modules) and lower encoder.
+
+        What widens the encoder's first convolution was never pretrained, and goes with the decoder.
+        """
+        new = {id(p) for part in self.modules() if isinstance(part, WidenedConv) for p in part.extra.parameters()}
+        children = [[p for p in child.parameters() if id(p) not in new] for child in self.encoder.model.children()]
         children = [parameters for parameters in children if parameters]
         cut = (len(children) + 1) // 2
         lower = [parameter for parameters in children[:cut] for parameter in parameters]
