@@ -1,5 +1,6 @@
 """The thing people keep, load, share and export."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from restoration.flow import Source, clean_to_velocity, evidence, to_image, to_m
 from restoration.keyed import normal
 from restoration.sampler import Sampler, Velocity
 
-__all__ = ["Restorer"]
+__all__ = ["Restorer", "self_contained"]
 
 
 class Restorer(nn.Module):
@@ -40,9 +41,19 @@ class Restorer(nn.Module):
         """Heights and widths must be multiples of it (`restore` pads)."""
         return self.backbone.stride
 
-    def encode(self, degraded: Tensor) -> Context:
-        """What the backbone needs to know of degraded images (B, 3, H, W) in [0, 1]; once per image."""
-        return self.backbone.encode(to_model(degraded))
+    def encode(self, degraded: Tensor, mean: Tensor | None = None) -> Context:
+        """What has to be known of degraded images (B, 3, H, W) in [0, 1]; once per image.
+
+        Args:
+            degraded: float32, H and W multiples of the stride.
+            mean: of x_0, where it is known already; None asks the source.
+        """
+        y = to_model(degraded)
+        return replace(self.backbone.encode(y), mean=self.source.mean(y) if mean is None else mean)
+
+    def start(self, mean: Tensor, keys: Tensor) -> Tensor:
+        """x_0 from its mean (B, 3, H, W); int64 keys (B,) give the noise."""
+        return mean + self.source.sigma * normal(keys.to(mean.device), tuple(mean.shape[1:]))
 
     def predict(self, x_t: Tensor, t: Tensor, context: Context) -> Tensor:
         """The clean images, in [−1, 1], as predicted from x_t (B, 3, H, W) at t (B,).
@@ -50,23 +61,17 @@ class Restorer(nn.Module):
         A change of the base, the degraded image with its hole filled: x̂ = base + scale · network. Where the scale is 0
         the answer is the degraded image at every t, so sampling leaves alone what is intact.
         """
-        known = x_t - (1 - t)[:, None, None, None] * self.source.mean(context.degraded)
+        known = x_t - (1 - t)[:, None, None, None] * context.mean
         told = evidence(known, context.base, context.scale, t, self.source.sigma)
         return context.base + context.scale * self.backbone(told, t, context)
 
-    def field(self, degraded: Tensor) -> Velocity:
-        """The velocity field that leads from the source to the clean images of degraded (B, 3, H, W) in [0, 1]."""
-        context = self.encode(degraded)
+    def field(self, context: Context) -> Velocity:
+        """The velocity field that leads from the source to the clean images."""
 
         def velocity(x_t: Tensor, t: Tensor) -> Tensor:
             return clean_to_velocity(self.predict(x_t, t, context), x_t, t)
 
         return velocity
-
-    def start(self, degraded: Tensor, keys: Tensor) -> Tensor:
-        """x_0 of degraded (B, 3, H, W) in [0, 1]; int64 keys (B,) give the noise."""
-        noise = normal(keys.to(degraded.device), tuple(degraded.shape[1:]))
-        return self.source(to_model(degraded), noise)
 
     @torch.no_grad()
     def restore(self, degraded: Tensor, keys: Tensor, nfe: int | None = None) -> Tensor:
@@ -83,7 +88,8 @@ class Restorer(nn.Module):
         height, width = degraded.shape[-2:]
         bottom, right = -height % self.stride, -width % self.stride
         padded = F.pad(degraded, (0, right, 0, bottom), mode="replicate")
-        restored = self.sampler(self.field(padded), self.start(padded, keys), nfe)
+        context = self.encode(padded)
+        restored = self.sampler(self.field(context), self.start(context.mean, keys), nfe)
         return to_image(restored.float())[..., :height, :width]
 
     @classmethod
@@ -142,3 +148,20 @@ class Restorer(nn.Module):
         if weights is not None:
             backbone["encoder"] = {**backbone["encoder"], "weights": weights}
         return cls(instantiate(backbone), instantiate(config["source"]), instantiate(config["sampler"]))
+
+
+def self_contained(config: dict[str, Any]) -> dict[str, Any]:
+    """The training config as a checkpoint carries it: a source's restorer by its own config, no longer by its file.
+
+    Its weights are part of the state dict, so the file need not be there when the checkpoint is loaded.
+    """
+    source = config["source"]
+    if "restorer" not in source:
+        return config
+    path, device = source["restorer"]["path"], "cpu"
+    _, inner = Restorer.load_with_config(path, device)
+    groups = {name: inner[name] for name in ("backbone", "source", "sampler")}
+    # Not recursive: `build` instantiates the groups itself.
+    target = f"{Restorer.__module__}.{Restorer.__qualname__}.build"
+    rebuilt = {"_target_": target, "_recursive_": False, "config": groups, "weights": "checkpoint"}
+    return {**config, "source": {**source, "restorer": rebuilt}}

@@ -6,7 +6,7 @@ image: there is nothing left to disagree about at the borders, as there is when 
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -92,18 +92,19 @@ def tiled_field(
     overlap: int = 64,
     batch_size: int = 8,
     kept: int = KEPT_TILES,
-) -> Velocity:
-    """The restorer's velocity field, evaluated in tiles.
+) -> tuple[Velocity, Tensor]:
+    """The restorer's velocity field, evaluated in tiles, and the mean of x_0.
 
     Args:
-        restorer: gives `field(degraded)` and `stride`.
+        restorer: gives `source`, `encode`, `field` and `stride`.
         degraded: float32 (B, 3, H, W) in [0, 1]; H and W are multiples of the stride.
         tile, overlap: in pixels, see `windows`.
         batch_size: tiles in one pass of the network.
         kept: encode each tile once and keep its context up to this many tiles (times B), else once per evaluation.
 
     Returns:
-        velocity(x_t, t) with x_t (B, 3, H, W) in the flow's space and t (B,), like `restorer.field(degraded)`.
+        velocity(x_t, t) with x_t (B, 3, H, W) in the flow's space and t (B,), as `restorer.field` gives it, and the
+        source's mean (B, 3, H, W), blended from the tiles' like the velocity.
 
     Raises:
         ValueError: see `windows`.
@@ -114,20 +115,34 @@ def tiled_field(
     per_pass = max(1, batch_size // images)
     chunks = [slice(first, first + per_pass) for first in range(0, len(places), per_pass)]
     keep = len(places) * images <= kept
-    fields = [restorer.field(_crops(degraded, places[chunk])) for chunk in chunks] if keep else []
 
-    def velocity(x_t: Tensor, t: Tensor) -> Tensor:
-        blended = torch.zeros_like(x_t)
+    def blend(parts: Callable[[int], Tensor]) -> Tensor:
+        blended = torch.zeros_like(degraded)
         for number, chunk in enumerate(chunks):
             here = places[chunk]
-            field = fields[number] if keep else restorer.field(_crops(degraded, here))
-            parts = field(_crops(x_t, here), t.repeat(len(here)))
-            parts = parts.to(x_t.dtype).unflatten(0, (len(here), images)) * weights[chunk]
-            for (rows, columns), part in zip(here, parts, strict=True):
+            weighted = parts(number).to(degraded.dtype).unflatten(0, (len(here), images)) * weights[chunk]
+            for (rows, columns), part in zip(here, weighted, strict=True):
                 blended[..., rows, columns] += part
         return blended
 
-    return velocity
+    def crop(image: Tensor, number: int) -> Tensor:
+        return _crops(image, places[chunks[number]])
+
+    mean = blend(lambda number: restorer.source.mean(restorer.to_model(crop(degraded, number))))
+
+    def field(number: int) -> Velocity:
+        return restorer.field(restorer.encode(crop(degraded, number), crop(mean, number)))
+
+    fields = [field(number) for number in range(len(chunks))] if keep else []
+
+    def velocity(x_t: Tensor, t: Tensor) -> Tensor:
+        def part(number: int) -> Tensor:
+            here = fields[number] if keep else field(number)
+            return here(crop(x_t, number), t.repeat(len(places[chunks[number]])))
+
+        return blend(part)
+
+    return velocity, mean
 
 
 @torch.no_grad()
@@ -157,6 +172,6 @@ def restore_tiled(
     padded = F.pad(degraded, (0, -width % stride, 0, -height % stride), mode="replicate")
     overlap += -overlap % stride
     tile = max(tile + -tile % stride, 2 * overlap)
-    velocity = tiled_field(restorer, padded, tile, overlap, batch_size)
-    x_1 = restorer.sampler(velocity, restorer.start(padded, keys), nfe)
+    velocity, mean = tiled_field(restorer, padded, tile, overlap, batch_size)
+    x_1 = restorer.sampler(velocity, restorer.start(mean, keys), nfe)
     return restorer.to_image(x_1.float())[..., :height, :width]

@@ -29,7 +29,7 @@ from restoration.errors import UserError
 from restoration.evaluate import describe, frechet_over, write_results
 from restoration.logger import finish_wandb, run_id
 from restoration.module import RestorationModule
-from restoration.restorer import Restorer
+from restoration.restorer import Restorer, self_contained
 
 __all__ = ["train"]
 
@@ -129,7 +129,7 @@ def train(config: DictConfig) -> Report:
         objective,
         instantiate(config.optimizer),
         instantiate(config.schedule),
-        config=resolved,
+        config=self_contained(resolved),
         seed=config.seed,
         compile=config.compile,
     )

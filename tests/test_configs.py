@@ -22,6 +22,7 @@ from restoration.flow import Source
 from restoration.logger import finish_wandb
 from restoration.metrics.evaluation import Evaluation
 from restoration.objective import Objective
+from restoration.restorer import Restorer
 from restoration.sampler import Sampler
 from restoration.schedule import Schedule
 from restoration.train import main, plan
@@ -68,6 +69,15 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     wandb.teardown()
 
 
+def regression_checkpoint(folder: Path) -> Path:
+    """What stands for the checkpoint of a trained regression."""
+    with composed("train", "experiment=blur_erase_regression", *TINY, "folder=run") as config:
+        plain: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
+    state = {f"restorer.{name}": value for name, value in Restorer.build(plain).state_dict().items()}
+    torch.save({"config": plain, "state_dict": state}, folder / "regression.ckpt")
+    return folder / "regression.ckpt"
+
+
 def test_there_is_a_check_for_every_group():
     assert {group for group, _ in OPTIONS} == {*KINDS, "optimizer", "callbacks", "logger", "budget", "experiment"}
 
@@ -76,7 +86,9 @@ def test_there_is_a_check_for_every_group():
 def test_every_option_composes_with_targets_that_exist(group: str, option: str):
     with composed("train", f"{group}={option}", "folder=run") as config:
         check_keys(config, reference_config())
-        assert missing(config) == ({"data.root"} if option == "image_folder" else set())
+        assert missing(config) == {"image_folder": {"data.root"}, "posterior_mean": {"source.restorer.path"}}.get(
+            option, set()
+        )
         plain = OmegaConf.to_container(config, resolve=True)
     found = set(targets(plain))
     assert len(found) > 10
@@ -95,6 +107,8 @@ def test_every_option_instantiates(group: str, option: str, folder: Path):
         overrides += ["data.root=photos", "data.image_size=16"]
     elif option == "dead_leaves":
         overrides += [item for item in TINY if item.startswith("data.")]
+    elif option == "posterior_mean":
+        overrides += [f"source.restorer.path={regression_checkpoint(folder)}"]
     with composed("train", *overrides) as config:
         config.trainer.max_steps = 1
         plan(config)
@@ -177,4 +191,6 @@ def test_every_experiment_trains(experiment: str, folder: Path):
 def test_every_choice_trains(choice: str, folder: Path):
     """Two steps by the real command; `choice` may bring its own widths, so that the network's come after it."""
     arguments = ["experiment=blur_erase", choice, *TINY, *TINY_NETWORK, *FEW_PASSES, "trainer.max_steps=2"]
+    if choice == "source=posterior_mean":
+        arguments += [f"source.restorer.path={regression_checkpoint(folder)}"]
     assert run_command(main, *arguments) == 0

@@ -5,7 +5,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from restoration.keyed import fold, normal
+from restoration.backbone import Context, DamageEstimate
+from restoration.flow import Degraded
+from restoration.keyed import fold
 from restoration.restorer import Restorer
 from restoration.sampler import Euler
 from restoration.tiling import restore_tiled, tiled_field, windows
@@ -19,27 +21,31 @@ class Pointwise(Restorer):
     def __init__(self) -> None:
         nn.Module.__init__(self)
         self.sampler = Euler(nfe=4)
+        self.source = Degraded(0.5)
         self.encoded = 0
 
-    def field(self, degraded: Tensor):
+    def encode(self, degraded: Tensor, mean: Tensor | None = None) -> Context:
         self.encoded += len(degraded)
         y = self.to_model(degraded)
+        one = torch.ones_like(y[:, :1])
+        estimate = DamageEstimate(one, one[:, 0, 0, 0])
+        return Context(y, y, one, None, estimate, self.source.mean(y) if mean is None else mean)
+
+    def field(self, context: Context):
+        y = context.degraded
 
         def velocity(x_t: Tensor, t: Tensor) -> Tensor:
-            assert x_t.shape == degraded.shape and t.shape == (len(x_t),)
+            assert x_t.shape == y.shape and t.shape == (len(x_t),)
             return torch.sin(3 * x_t) * (1 + t[:, None, None, None]) + y - x_t
 
         return velocity
-
-    def start(self, degraded: Tensor, keys: Tensor) -> Tensor:
-        return self.to_model(degraded) + 0.5 * normal(keys, tuple(degraded.shape[1:]))
 
 
 class Averaging(Pointwise):
     """A velocity that depends on the tile's own mean: neighbours disagree as much as they can."""
 
-    def field(self, degraded: Tensor):
-        level = degraded.mean(dim=(1, 2, 3), keepdim=True)
+    def field(self, context: Context):
+        level = (context.degraded.mean(dim=(1, 2, 3), keepdim=True) + 1) / 2
         return lambda x_t, t: level.expand_as(x_t)
 
 
@@ -82,10 +88,10 @@ def test_each_tile_is_encoded_once_and_a_large_picture_gives_the_same_result():
     x_t, t = torch.zeros_like(degraded), torch.tensor([0.25])
     places, _ = windows(64, 96, 32, 8, stride=8)
     restorer = Pointwise()
-    velocity = tiled_field(restorer, degraded, 32, 8)
+    velocity, _ = tiled_field(restorer, degraded, 32, 8)
     once = [velocity(x_t, t) for _ in range(3)]
     assert restorer.encoded == len(places)
-    again = tiled_field(restorer, degraded, 32, 8, kept=0)(x_t, t)
+    again = tiled_field(restorer, degraded, 32, 8, kept=0)[0](x_t, t)
     assert torch.equal(once[0], again) and torch.equal(once[0], once[2])
 
 
@@ -93,8 +99,8 @@ def test_blending_leaves_no_seam():
     """A black and a white half: tiles see levels 0, 1 and between; the blend goes over smoothly."""
     degraded = F.pad(torch.zeros(1, 3, 64, 64), (0, 64), value=1.0)
     x_t, t = torch.zeros_like(degraded), torch.zeros(1)
-    blended = tiled_field(Averaging(), degraded, 64, 32)(x_t, t)[0, 0, 0]
-    hard = tiled_field(Averaging(), degraded, 64, 0)(x_t, t)[0, 0, 0]
+    blended = tiled_field(Averaging(), degraded, 64, 32)[0](x_t, t)[0, 0, 0]
+    hard = tiled_field(Averaging(), degraded, 64, 0)[0](x_t, t)[0, 0, 0]
     # A raised cosine of 32 pixels rises by at most pi/64 a pixel times the levels' difference, here 1/2.
     assert blended.diff().abs().max() < 1.05 * torch.pi / 64 / 2
     assert hard.diff().abs().max() == 1

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -53,6 +54,21 @@ def test_the_run_folder_holds_everything(finished: Path):
     assert "stage 2 from step 4" in (folder / "train.log").read_text()
     saved = OmegaConf.load(folder / "config.yaml")
     assert saved.data.batch_size == 4 and "${" not in (folder / "config.yaml").read_text()
+
+
+def test_a_regression_becomes_part_of_the_flow_that_starts_from_it(finished: Path, tmp_path: Path, monkeypatch):
+    """Saved with it, unchanged by its training and its average, and no longer needed as a file."""
+    monkeypatch.chdir(tmp_path)
+    regression = tmp_path / "regression.ckpt"
+    shutil.copy(finished / RUN / "checkpoints" / "best.ckpt", regression)
+    before = Restorer.load(regression).state_dict()
+    arguments = ["experiment=blur_erase", *TINY, *FEW_PASSES, "trainer.max_steps=3", "source=posterior_mean"]
+    assert run_command(main, *arguments, f"source.restorer.path={regression}") == 0
+    regression.unlink()
+    flow = Restorer.load(RUN / "checkpoints" / "best.ckpt")
+    inner = flow.source.restorer.state_dict()
+    assert list(inner) == list(before) and all(torch.equal(value, before[name]) for name, value in inner.items())
+    assert flow.source.sigma == 0.2 and flow.restore(torch.rand(1, 3, 16, 16), torch.arange(1), 2).isfinite().all()
 
 
 def test_metrics_json_has_what_every_tool_reads(finished: Path):

@@ -1,9 +1,10 @@
 """What every backbone offers: encode once per image, then one pass per evaluation of the flow."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 __all__ = ["Backbone", "Context", "DamageEstimate"]
@@ -32,6 +33,7 @@ class Context:
         scale: (B, 1, H, W), how far the clean value of a pixel is expected from the base.
         cache: the backbone's own tensors.
         damage: its estimate of the damage.
+        mean: (B, 3, H, W) in [−1, 1], of x_0; the restorer, who knows the source, fills it in.
     """
 
     degraded: Tensor
@@ -39,6 +41,7 @@ class Context:
     scale: Tensor
     cache: Any
     damage: DamageEstimate
+    mean: Tensor = field(default_factory=lambda: torch.empty(0))
 
 
 class Backbone(nn.Module, ABC):

@@ -47,7 +47,7 @@ class FlowMatching(Term):
         self.bins = bins
 
     def __call__(self, restorer: Restorer, batch: Batch, context: Context, keys: Tensor) -> TermValue:
-        x_0 = restorer.start(batch.degraded, fold(keys, "noise"))
+        x_0 = restorer.start(context.mean, fold(keys, "noise"))
         x_1 = to_model(batch.clean)
         # The first image's key stands for the batch: the comb of times is one draw.
         t = self.time(fold(keys[:1], "time")[0], len(batch)).to(x_1.device)
