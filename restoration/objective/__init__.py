@@ -1,6 +1,7 @@
 """Objectives: what training minimises."""
 
 from restoration.objective.base import (
+    AdaptiveSquaredError,
     LogSquaredError,
     Objective,
     PixelError,
@@ -14,6 +15,7 @@ from restoration.objective.flow_matching import FlowMatching
 from restoration.objective.regression import Regression
 
 __all__ = [
+    "AdaptiveSquaredError",
     "DamageSupervision",
     "FlowMatching",
     "LogSquaredError",

@@ -13,6 +13,7 @@ from restoration.keyed import fold
 from restoration.restorer import Restorer
 
 __all__ = [
+    "AdaptiveSquaredError",
     "LogSquaredError",
     "Objective",
     "PixelError",
@@ -59,6 +60,25 @@ class SquaredError(PixelError):
 
     def __call__(self, prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
         return (prediction - target).square().mean(dim=(1, 2, 3))
+
+
+class AdaptiveSquaredError(PixelError):
+    """‖Δ‖² / sg(‖Δ‖² + c)^p: images with a large error count for less (Geng et al. 2025, "Mean flows", §4.3).
+
+    At p = 1 the gradient is that of `LogSquaredError`; p = 0 is `SquaredError`.
+
+    Args:
+        power: p in [0, 1].
+        floor: c, of the mean over pixels, in the flow's space.
+    """
+
+    def __init__(self, power: float = 0.5, floor: float = 1e-3) -> None:
+        self.power = power
+        self.floor = floor
+
+    def __call__(self, prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
+        error = (prediction - target).square().mean(dim=(1, 2, 3))
+        return error / (error.detach() + self.floor) ** self.power
 
 
 class LogSquaredError(PixelError):

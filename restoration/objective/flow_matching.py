@@ -12,6 +12,9 @@ from restoration.restorer import Restorer
 
 __all__ = ["FlowMatching"]
 
+# The last twentieth of the path would be all that the logged velocity's error shows.
+_LOGGED_FLOOR = 0.05
+
 
 class FlowMatching(Term):
     """‖v(x_t, t, y) − (x_1 − x_0)‖² (Lipman et al. 2023), conditional on the degraded image y.
@@ -27,6 +30,7 @@ class FlowMatching(Term):
             error makes the two comparable.
         floor: least 1 − t that the predicted clean image's error is divided by. It weighs times, not images, so the
             minimiser stays what it is; without it the last times, where the error is smallest, would rule the loss.
+        draws: pairs of time and noise per encoded image. The encoder, most of a step while it is frozen, runs once.
         bins: equal parts of (0, 1] in which the velocity loss is logged, beside t = 0.
     """
 
@@ -37,6 +41,7 @@ class FlowMatching(Term):
         start_error: PixelError | None = None,
         start_weight: float = 1.0,
         floor: float = 0.3,
+        draws: int = 1,
         bins: int = 4,
     ) -> None:
         self.time = time
@@ -44,25 +49,36 @@ class FlowMatching(Term):
         self.start_error = start_error
         self.start_weight = start_weight
         self.floor = floor
+        self.draws = draws
         self.bins = bins
 
     def __call__(self, restorer: Restorer, batch: Batch, context: Context, keys: Tensor) -> TermValue:
-        x_0 = restorer.start(context.mean, fold(keys, "noise"))
-        x_1 = to_model(batch.clean)
         # The first image's key stands for the batch: the comb of times is one draw.
-        t = self.time(fold(keys[:1], "time")[0], len(batch)).to(x_1.device)
+        times = self.time(fold(keys[:1], "time")[0], self.draws * len(batch)).to(batch.clean.device)
+        total, parts = torch.zeros((), device=times.device), []
+        for draw, t in enumerate(times.view(self.draws, len(batch))):
+            loss, difference = self._draw(restorer, batch, context, fold(keys, "noise", draw), t)
+            total = total + loss / self.draws
+            parts.append(difference)
+        return TermValue(total, self._by_time(torch.cat(parts), times))
+
+    def _draw(
+        self, restorer: Restorer, batch: Batch, context: Context, keys: Tensor, t: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The loss () at times t (B,) with the noise of keys (B,), and the velocity's mean squared error (B,)."""
+        x_0, x_1 = restorer.start(context.mean, keys), to_model(batch.clean)
         x_t = interpolate(x_0, x_1, t)
         clean = restorer.predict(x_t, t, context)
         velocity, target = (clean_to_velocity(image, x_t, t, self.floor) for image in (clean, x_1))
         loss = self.error(velocity, target, batch.mask)
         if self.start_error is not None:
             loss = torch.where(t == 0, self.start_weight * self.start_error(velocity, target, batch.mask), loss)
-        difference = (clean_to_velocity(clean, x_t, t) - clean_to_velocity(x_1, x_t, t)).detach()
-        return TermValue(loss.mean(), self._by_time(difference, t))
+        logged = (clean_to_velocity(image, x_t, t, _LOGGED_FLOOR) for image in (clean, x_1))
+        difference = torch.sub(*logged).detach()
+        return loss.mean(), difference.square().mean(dim=(1, 2, 3))
 
-    def _by_time(self, difference: Tensor, t: Tensor) -> dict[str, Tensor]:
+    def _by_time(self, error: Tensor, t: Tensor) -> dict[str, Tensor]:
         """Mean squared error of the velocity at t = 0 and in equal bins of (0, 1]; 0 for an empty one."""
-        error = difference.square().mean(dim=(1, 2, 3))
         where = torch.where(t == 0, 0, 1 + (t * self.bins).long().clamp(max=self.bins - 1))
         inside = where[:, None] == torch.arange(self.bins + 1, device=t.device)
         means = (error[:, None] * inside).sum(0) / inside.sum(0).clamp(min=1)

@@ -51,9 +51,13 @@ def test_the_velocity_stays_finite_at_the_end():
     x_0, x_1 = pair()
     t = torch.tensor([0.96, 0.99, 0.999, 1.0, 1.0])
     x_t = interpolate(x_0, x_1, t)
-    velocity = clean_to_velocity(x_1, x_t, t)
+    velocity = clean_to_velocity(x_1, x_t, t, 0.05)
     # The divisor is held at 0.05.
     torch.testing.assert_close(velocity, (x_1 - x_t) / 0.05)
+    # Where a sampler asks, it is not.
+    exact = clean_to_velocity(x_1, x_t, t)
+    torch.testing.assert_close(exact[:3], (x_1 - x_0)[:3], atol=1e-3, rtol=0)
+    assert exact.isfinite().all()
     assert not velocity[3:].any()
 
 

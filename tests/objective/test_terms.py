@@ -11,10 +11,12 @@ from restoration.batch import Batch
 from restoration.flow import Degraded, Uniform
 from restoration.keyed import fold, normal
 from restoration.objective import (
+    AdaptiveSquaredError,
     DamageSupervision,
     FlowMatching,
     LogSquaredError,
     Objective,
+    PixelError,
     RegionLogSquaredError,
     Regression,
     SquaredError,
@@ -131,7 +133,7 @@ def test_flow_matching_is_the_error_of_the_velocity(restorer, batch):
     t, square, noise = by_hand(restorer, batch, 0.2)
     torch.testing.assert_close(value.loss, square.mean(), rtol=1e-4, atol=0)
     # The path's noise is the keyed one.
-    expected = normal(fold(fold("step", batch.index), "noise"), (3, 32, 32))
+    expected = normal(fold(fold("step", batch.index), "noise", 0), (3, 32, 32))
     inside = (t > 0.05) & (t < 0.9)
     assert inside.any()
     torch.testing.assert_close(noise[inside], expected[inside], atol=1e-3, rtol=0)
@@ -145,6 +147,37 @@ def test_the_draws_at_the_start_may_have_their_own_error(restorer, batch):
     assert 0 < (t == 0).sum() < len(t)
     expected = torch.where(t == 0, 0.3 * (square + 1e-4).log(), square).mean()
     torch.testing.assert_close(value.loss, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_several_draws_share_one_encoding_and_average(restorer, batch):
+    value = call(FlowMatching(Uniform(0.0), SquaredError(), draws=3), restorer, batch, fold("step", batch.index))
+    asked = list(restorer.backbone.asked)
+    assert restorer.backbone.encoded == 1 and len(asked) == 3
+    # Together they are one comb of times, and their noise differs.
+    times = torch.cat([t for _, t in asked]).sort().values
+    torch.testing.assert_close(times.diff(), torch.full((3 * len(batch) - 1,), 1 / (3 * len(batch))))
+    squares, noises = [], []
+    for one in asked:
+        restorer.backbone.asked = [one]
+        _, square, noise = by_hand(restorer, batch, 0.3)
+        squares.append(square.mean())
+        noises.append(noise)
+    torch.testing.assert_close(value.loss, torch.stack(squares).mean(), rtol=1e-4, atol=0)
+    assert (noises[0] - noises[1]).std() > 1
+
+
+def test_adaptive_weights_interpolate_between_the_squared_error_and_its_logarithm():
+    prediction, target = torch.randn(4, 3, 8, 8, requires_grad=True), torch.randn(4, 3, 8, 8)
+
+    def gradient(error: PixelError) -> Tensor:
+        return torch.autograd.grad(error(prediction, target, NO_HOLE).sum(), prediction)[0]
+
+    floor = 0.02
+    torch.testing.assert_close(gradient(AdaptiveSquaredError(0.0, floor)), gradient(SquaredError()))
+    torch.testing.assert_close(gradient(AdaptiveSquaredError(1.0, floor)), gradient(LogSquaredError(floor)))
+    half = gradient(AdaptiveSquaredError(0.5, floor))
+    square = (prediction - target).square().mean(dim=(1, 2, 3), keepdim=True).detach()
+    torch.testing.assert_close(half, gradient(SquaredError()) / (square + floor).sqrt())
 
 
 def test_velocity_errors_are_logged_by_time():
