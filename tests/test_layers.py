@@ -30,6 +30,7 @@ ROOMS = [
     "evaluate",
     "sweep",
     "restore",
+    "benchmark",
     "train",
 ]
 PACKAGE = Path(restoration.__file__).parent
