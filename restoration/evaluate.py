@@ -18,13 +18,14 @@ from omegaconf import DictConfig, OmegaConf
 from restoration.backbone import Encoder
 from restoration.compare import Report, show
 from restoration.config import allow_any_key, check_keys, command, reference_config
+from restoration.data.datamodule import RestorationDataModule
 from restoration.errors import UserError
 from restoration.metrics.evaluation import EvaluationResult
 from restoration.metrics.frechet import FrechetDistance
 from restoration.metrics.pictures import grid, nfe_curve
 from restoration.restorer import Restorer
 
-__all__ = ["evaluate", "frechet_over", "write_results"]
+__all__ = ["evaluate", "frechet_over", "open_checkpoint", "write_results"]
 
 log = logging.getLogger(__name__)
 
@@ -73,6 +74,22 @@ def describe(config: dict[str, Any], restorer: Restorer) -> dict[str, Any]:
     }
 
 
+def open_checkpoint(config: DictConfig) -> tuple[Restorer, dict[str, Any], RestorationDataModule]:
+    """The restorer of `config.checkpoint` on `config.device`, its training config as `config.data` and
+    `config.corruption` change it, and that config's data. A `config.sampler` replaces the restorer's own."""
+    device = config.device if config.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+    restorer, trained = Restorer.load_with_config(config.checkpoint, device)
+    for group in ("data", "corruption"):
+        changed = OmegaConf.merge(trained[group], config[group])
+        check_keys(OmegaConf.create({group: changed}), OmegaConf.create({group: trained[group]}))
+        trained[group] = OmegaConf.to_container(changed)
+    if "sampler" in config:
+        restorer.sampler = instantiate(config.sampler)
+    data: RestorationDataModule = instantiate(trained["data"], corruption=instantiate(trained["corruption"]))
+    data.prepare_data()
+    return restorer, trained, data
+
+
 def evaluate(config: DictConfig) -> Report:
     """The evaluation that the config asks for, written to its output folder."""
     checkpoint = Path(config.checkpoint)
@@ -81,14 +98,7 @@ def evaluate(config: DictConfig) -> Report:
         raise UserError(f"{output} holds an evaluation; give another output=FOLDER, or overwrite=true")
     if config.split not in ("test", "selection"):
         raise UserError(f"split={config.split}: choose test, or selection for what the run chose its checkpoint on")
-    restorer, trained = Restorer.load_with_config(checkpoint)
-    for group in ("data", "corruption"):
-        changed = OmegaConf.merge(trained[group], config[group])
-        check_keys(OmegaConf.create({group: changed}), OmegaConf.create({group: trained[group]}))
-        trained[group] = OmegaConf.to_container(changed)
-    if "sampler" in config:
-        restorer.sampler = instantiate(config.sampler)
-    device = config.device if config.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+    restorer, trained, data = open_checkpoint(config)
     encoder = dict(trained["backbone"]["encoder"])
     if config.frechet_weights is not None:
         encoder["weights"] = config.frechet_weights
@@ -97,10 +107,9 @@ def evaluate(config: DictConfig) -> Report:
     except UserError as error:
         log.warning("no Fréchet distance: %s", error)
         frechet = None
-    data = instantiate(trained["data"], corruption=instantiate(trained["corruption"]))
-    data.prepare_data()
     evaluation = instantiate(config.evaluation, frechet=frechet)
-    result = evaluation(restorer.to(device), data.batches(config.split, device))
+    device = next(restorer.parameters()).device
+    result = evaluation(restorer, data.batches(config.split, device))
     return write_results(result, describe(trained, restorer), output)
 
 

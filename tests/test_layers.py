@@ -28,6 +28,7 @@ ROOMS = [
     "tiling",
     "compare",
     "evaluate",
+    "tune",
     "sweep",
     "restore",
     "benchmark",

@@ -15,10 +15,12 @@ Velocity = Callable[[Tensor, Tensor], Tensor]
 
 
 class Sampler(ABC):
-    """Integrates dx/dt = velocity(x, t) from t = 0 to t = 1 on a uniform grid.
+    """Integrates dx/dt = velocity(x, t) from t = 0 to t = 1.
 
     Args:
         nfe: evaluations of the network unless the call says otherwise, 1 … 1000.
+        warp: (a, b) of the grid t = 1 − (1 − s^a)^b on uniform s, Kumaraswamy's distribution function: a above 1
+            makes the first steps short, b above 1 the last ones. (1, 1) is uniform; `restoration.tune` fits it.
 
     Attributes:
         evaluations: of the network in one step.
@@ -28,8 +30,11 @@ class Sampler(ABC):
     evaluations: int
     order: int
 
-    def __init__(self, nfe: int = 8) -> None:
+    def __init__(self, nfe: int = 8, warp: tuple[float, float] = (1.0, 1.0)) -> None:
+        if len(warp) != 2 or min(warp) <= 0:
+            raise ValueError(f"sampler.warp={list(warp)}: two numbers above 0 are needed")
         self.nfe = nfe
+        self.warp = (float(warp[0]), float(warp[1]))
 
     def __call__(self, velocity: Velocity, x_0: Tensor, nfe: int | None = None) -> Tensor:
         """x_1 (B, 3, H, W) after exactly `nfe` evaluations.
@@ -44,7 +49,7 @@ class Sampler(ABC):
         if not 1 <= nfe <= 1000:
             raise UserError(f"nfe={nfe}: choose 1 to 1000 network evaluations")
         whole, rest = divmod(nfe, self.evaluations)
-        grid = torch.linspace(0, 1, whole + rest + 1, dtype=torch.float64).tolist()
+        grid = self.grid(whole + rest)
         self.reset()
         x = x_0
         for number, (t, t_next) in enumerate(zip(grid, grid[1:], strict=False)):
@@ -53,6 +58,12 @@ class Sampler(ABC):
             else:
                 x = x + (t_next - t) * velocity(x, times(x, t))
         return x
+
+    def grid(self, steps: int) -> list[float]:
+        """The times between which steps are taken, from 0 to 1: steps + 1 of them, ascending."""
+        a, b = self.warp
+        s = torch.linspace(0, 1, steps + 1, dtype=torch.float64)
+        return (1 - (1 - s**a) ** b).tolist()
 
     def reset(self) -> None:  # noqa: B027 (most solvers have nothing to forget)
         """Forget the last trajectory (solvers with memory)."""

@@ -50,6 +50,27 @@ def test_the_error_falls_with_the_declared_order(solver, equation):
 
 
 @every
+@pytest.mark.parametrize("warp", [(1.6, 1.0), (1.0, 1.5), (1.4, 1.3)], ids=str)
+def test_the_order_holds_on_a_warped_grid(solver, warp):
+    nfes = [64, 128, 256, 512]
+    errors = [(solver(warp=warp)(nonlinear, x_0, nfe) - EQUATIONS["nonlinear"][2]).abs().max().item() for nfe in nfes]
+    slope = -np.polyfit(np.log(nfes), np.log(errors), 1)[0]
+    assert slope == pytest.approx(solver.order, abs=0.25)
+
+
+def test_the_grid_is_kumaraswamys():
+    assert Euler().grid(4) == [0, 0.25, 0.5, 0.75, 1]
+    assert Euler(warp=(2, 1)).grid(4) == pytest.approx([0, 1 / 16, 1 / 4, 9 / 16, 1])
+    assert Euler(warp=(1, 2)).grid(4) == pytest.approx([0, 7 / 16, 3 / 4, 15 / 16, 1])
+
+
+@pytest.mark.parametrize("warp", [(0, 1), (1, -2), (1,)], ids=str)
+def test_a_warp_that_is_none_is_refused(warp):
+    with pytest.raises(ValueError, match="sampler.warp"):
+        Euler(warp=warp)
+
+
+@every
 @pytest.mark.parametrize("nfe", range(1, 10))
 def test_exactly_nfe_evaluations_are_spent(solver, nfe):
     calls = []

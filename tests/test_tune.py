@@ -1,0 +1,66 @@
+"""Fitting a grid: never worse than the uniform one, and right where the best is known."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from helpers import TINY, composed, run_command
+from omegaconf import OmegaConf
+from torch import Tensor, nn
+
+from restoration.backbone import Context, DamageEstimate
+from restoration.flow import Degraded
+from restoration.restorer import Restorer
+from restoration.sampler import Euler, Midpoint
+from restoration.tune import main, tune
+
+
+class Late(Restorer):
+    """dx/dt = 8·t⁷·c: all of the way is made at the end, so the steps should be short there."""
+
+    def __init__(self) -> None:
+        nn.Module.__init__(self)
+        self.source = Degraded(0.0)
+
+    def encode(self, degraded: Tensor, mean: Tensor | None = None) -> Context:
+        one = torch.ones_like(degraded[:, :1])
+        y = self.to_model(degraded)
+        return Context(y, y, one, None, DamageEstimate(one, one[:, 0, 0, 0]), y)
+
+    def field(self, context: Context):
+        return lambda x_t, t: 8 * t[:, None, None, None] ** 7 * 0.3 * torch.ones_like(x_t)
+
+
+@pytest.mark.parametrize("solver", [Euler, Midpoint], ids=["Euler", "Midpoint"])
+def test_steps_go_to_where_the_path_bends(solver):
+    degraded = torch.full((2, 3, 8, 8), 0.3)
+    warp, after, before = tune(Late(), degraded, torch.arange(2), solver(), nfe=4)
+    assert after < before / 2
+    times = solver(warp=warp).grid(4)
+    assert times[1] > 0.3 > 1 - times[-2]
+    # The answer is the sampler's with that warp.
+    restored = solver(4, warp)(Late().field(Late().encode(degraded)), Late.to_model(degraded))
+    exact = Late.to_model(degraded) + 0.3
+    assert (restored - exact).abs().max() / 2 == pytest.approx(after, abs=0.003)
+
+
+def test_the_command_says_what_to_give_to_the_sampler(tmp_path: Path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    with composed("train", "experiment=blur_erase", *TINY, "folder=run") as config:
+        plain: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
+    restorer = Restorer.build(plain)
+    with torch.no_grad():
+        for parameter in restorer.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    state = {f"restorer.{name}": value for name, value in restorer.state_dict().items()}
+    torch.save({"config": plain, "state_dict": state}, "best.ckpt")
+    arguments = ["checkpoint=best.ckpt", "nfe=3", "images=6", "reference=40", "sampler=midpoint"]
+    assert run_command(main, *arguments) == 0
+    said = capsys.readouterr().out
+    before, after = re.search(
+        r"Midpoint, 3 NFE: RMSE to 40 Euler steps ([\d.]+) uniform, ([\d.]+) warped", said
+    ).groups()
+    assert 0 < float(after) <= float(before)
+    assert re.search(r"sampler.nfe=3 'sampler.warp=\[[\d.]+,[\d.]+\]'", said)
