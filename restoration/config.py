@@ -44,12 +44,12 @@ def allow_any_key(arguments: list[str]) -> list[str]:
 
 
 def reference_config() -> DictConfig:
-    """The running job's config as its group choices alone give it: no experiment file, no override of a value."""
+    """The running job's config as its group choices alone give it: no experiment, no contender, no override of a value."""
     runtime = HydraConfig.get()
     config_name = runtime.job.config_name
     assert config_name is not None
     choices = [
-        f"~{group}" if choice is None or group == "experiment" else f"{group}={choice}"
+        f"~{group}" if choice is None or group in ("experiment", "contender") else f"{group}={choice}"
         for group, choice in runtime.runtime.choices.items()
         if not group.startswith("hydra/") and "@" not in group
     ]

@@ -64,7 +64,7 @@ def describe(config: dict[str, Any], restorer: Restorer) -> dict[str, Any]:
     """What a table needs to know of a run."""
     return {
         "experiment": config["experiment_name"],
-        "name": config["name"],
+        "name": "/".join(filter(None, (config["name"], config.get("contender_name")))),
         "strength": config["corruption"]["strength"],
         "severity": config["corruption"]["severity"],
         "corruption": config["corruption_name"],

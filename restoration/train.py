@@ -113,7 +113,7 @@ def train(config: DictConfig) -> Report:
     checkpoint = last_checkpoint(config, folder)
     choices = HydraConfig.get().runtime.choices
     resolved: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
-    resolved |= {"experiment_name": str(choices["experiment"]), "corruption_name": str(choices["corruption"])}
+    resolved |= {f"{group}_name": choices[group] for group in ("experiment", "corruption", "contender")}
     OmegaConf.save(config, folder / "config.yaml", resolve=True)
 
     seed_everything(config.seed, workers=True, verbose=False)

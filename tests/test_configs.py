@@ -79,7 +79,15 @@ def regression_checkpoint(folder: Path) -> Path:
 
 
 def test_there_is_a_check_for_every_group():
-    assert {group for group, _ in OPTIONS} == {*KINDS, "optimizer", "callbacks", "logger", "budget", "experiment"}
+    assert {group for group, _ in OPTIONS} == {
+        *KINDS,
+        "optimizer",
+        "callbacks",
+        "logger",
+        "budget",
+        "experiment",
+        "contender",
+    }
 
 
 @pytest.mark.parametrize("group, option", OPTIONS, ids=lambda name: name)
@@ -175,6 +183,18 @@ def test_every_experiment_trains(experiment: str, folder: Path):
     metrics = json.loads((run / "metrics.json").read_text())
     assert metrics["run"]["experiment"] == experiment and metrics["run"]["steps"] == 2
     assert [point["nfe"] for point in metrics["by_nfe"]] == ([1, 2] if len(passes) > 1 else passes)
+
+
+@pytest.mark.slow
+def test_every_contender_is_one_change_to_the_experiment(folder: Path):
+    """By the real command as one sweep: all but the one that needs another run's checkpoint, two steps each."""
+    contenders = [option for option in of("contender") if option != "posterior_mean"]
+    arguments = ["experiment=blur_erase", f"contender={','.join(contenders)}", *TINY, *FEW_PASSES]
+    assert run_command(main, *arguments, "trainer.max_steps=2", flags=["-m"]) == 0
+    reports = [json.loads(path.read_text()) for path in folder.rglob("metrics.json")]
+    assert {report["run"]["name"] for report in reports} == {f"run/{contender}" for contender in contenders}
+    # They differ, but for the one that is the default.
+    assert len({report["restored"]["psnr"] for report in reports}) > len(contenders) / 2
 
 
 @pytest.mark.parametrize(
