@@ -44,7 +44,7 @@ def allow_any_key(arguments: list[str]) -> list[str]:
 
 
 def reference_config() -> DictConfig:
-    """The running job's config as its group choices alone give it: no experiment, no contender, no override of a value."""
+    """The running job's config as its group choices alone give it: no experiment, contender, or override of a value."""
     runtime = HydraConfig.get()
     config_name = runtime.job.config_name
     assert config_name is not None
