@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 from rich.console import Console
 from rich.table import Table
 
-from restoration.config import command, resolve_precision
+from restoration.config import autocast_dtype, command, resolve_precision
 from restoration.errors import UserError
 from restoration.restorer import Restorer
 
@@ -49,12 +49,12 @@ def measure(
         precision: of the network, as the trainer names it.
     """
     degraded, keys = torch.rand(batch, 3, size, size, device=device), torch.arange(batch)
-    dtype = torch.float16 if precision.startswith("16") else torch.bfloat16
+    dtype = autocast_dtype(precision)
     seconds: list[list[float]] = [[] for _ in restorers]
     for number in range(rounds + 1):
         for restorer, times in zip(restorers, seconds, strict=True):
             began = time.perf_counter()
-            with torch.autocast(device, dtype, enabled="mixed" in precision):
+            with torch.autocast(device, dtype, enabled=dtype is not None):
                 restorer.restore(degraded, keys, nfe)
             if device == "cuda":
                 torch.cuda.synchronize()

@@ -21,7 +21,15 @@ from omegaconf.errors import OmegaConfBaseException as ConfigException
 
 from restoration.errors import UserError
 
-__all__ = ["UserError", "allow_any_key", "check_keys", "command", "reference_config", "resolve_precision"]
+__all__ = [
+    "UserError",
+    "allow_any_key",
+    "autocast_dtype",
+    "check_keys",
+    "command",
+    "reference_config",
+    "resolve_precision",
+]
 
 log = logging.getLogger(__name__)
 
@@ -120,6 +128,13 @@ def resolve_precision(precision: str | int, accelerator: str) -> str | int:
         where = "CPU with bfloat16 instructions" if fast else "CPU without bfloat16 instructions"
     log.info("precision: %s (%s)", chosen, where)
     return chosen
+
+
+def autocast_dtype(precision: str | int) -> torch.dtype | None:
+    """The type in which a network of this precision multiplies outside the trainer; None is its own, float32."""
+    if "mixed" not in str(precision):
+        return None
+    return torch.float16 if str(precision).startswith("16") else torch.bfloat16
 
 
 def _cause(error: BaseException) -> str | None:

@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from restoration.backbone import Encoder
 from restoration.compare import Report, show
-from restoration.config import allow_any_key, check_keys, command, reference_config
+from restoration.config import allow_any_key, autocast_dtype, check_keys, command, reference_config, resolve_precision
 from restoration.data.datamodule import RestorationDataModule
 from restoration.errors import UserError
 from restoration.metrics.evaluation import EvaluationResult
@@ -107,8 +107,9 @@ def evaluate(config: DictConfig) -> Report:
     except UserError as error:
         log.warning("no Fréchet distance: %s", error)
         frechet = None
-    evaluation = instantiate(config.evaluation, frechet=frechet)
     device = next(restorer.parameters()).device
+    precision = resolve_precision(config.precision or trained["trainer"]["precision"], device.type)
+    evaluation = instantiate(config.evaluation, frechet=frechet, dtype=autocast_dtype(precision))
     result = evaluation(restorer, data.batches(config.split, device))
     return write_results(result, describe(trained, restorer), output)
 

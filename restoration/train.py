@@ -24,7 +24,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from restoration.batch_size import largest_batch_size
 from restoration.compare import Report, show
-from restoration.config import allow_any_key, check_keys, command, reference_config, resolve_precision
+from restoration.config import allow_any_key, autocast_dtype, check_keys, command, reference_config, resolve_precision
 from restoration.errors import UserError
 from restoration.evaluate import describe, frechet_over, write_results
 from restoration.logger import finish_wandb, run_id
@@ -149,7 +149,8 @@ def train(config: DictConfig) -> Report:
 
     best = folder / "checkpoints" / "best.ckpt"
     judged = Restorer.load(best if best.is_file() else folder / "checkpoints" / "last.ckpt", module.device)
-    result = instantiate(config.evaluation, frechet=frechet)(judged, data.batches("test", module.device))
+    evaluation = instantiate(config.evaluation, frechet=frechet, dtype=autocast_dtype(config.trainer.precision))
+    result = evaluation(judged, data.batches("test", module.device))
     steps = trainer.global_step
     run = describe(resolved, judged) | {
         "images_seen": steps * data.batch_size * trainer.accumulate_grad_batches * trainer.world_size,

@@ -11,7 +11,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from omegaconf import OmegaConf
 
 from restoration import config as config_module
-from restoration.config import allow_any_key, check_keys, command, reference_config, resolve_precision
+from restoration.config import allow_any_key, autocast_dtype, check_keys, command, reference_config, resolve_precision
 from restoration.errors import UserError
 
 
@@ -113,6 +113,11 @@ def test_precision_of_a_gpu_follows_its_generation(monkeypatch, capability: tupl
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: capability)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a GPU")
     assert resolve_precision("auto", "gpu") == expected
+
+
+def test_mixed_precisions_have_a_type_to_multiply_in():
+    types = {"32-true": None, "64-true": None, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16, 32: None}
+    assert {precision: autocast_dtype(precision) for precision in types} == types
 
 
 def test_a_given_precision_is_taken():

@@ -70,6 +70,14 @@ def test_other_damage_and_another_solver(desk: Path):
     assert {point["solver"] for point in figures(desk / RUN)["by_nfe"]} == {"Euler"}
 
 
+def test_another_precision_moves_the_figures_a_little(desk: Path):
+    assert evaluate("precision=bf16-mixed", "output=rounded") == 0
+    rounded, exact = figures(desk / "rounded"), figures(desk / RUN)
+    assert rounded["identity"] == exact["identity"]
+    assert rounded["restored"]["psnr"] != exact["restored"]["psnr"]
+    assert rounded["restored"]["psnr"] == pytest.approx(exact["restored"]["psnr"], abs=0.1)
+
+
 def test_the_selection_images_are_others(desk: Path):
     assert evaluate("split=selection", "output=selection") == 0
     assert figures(desk / "selection")["identity"]["psnr"] != figures(desk / RUN)["identity"]["psnr"]

@@ -63,6 +63,23 @@ def test_identity_restorer_equals_identity():
     assert json.loads(json.dumps(report, allow_nan=False)) == report
 
 
+@pytest.mark.parametrize("dtype", [None, torch.bfloat16])
+def test_the_network_multiplies_in_the_type_asked_for_and_the_figures_in_float32(dtype):
+    seen = set()
+
+    class Multiplies(Fake):
+        def restore(self, degraded, keys, nfe=None):
+            product = degraded.flatten(1) @ degraded.flatten(1).T
+            seen.add(product.dtype)
+            return degraded.to(product.dtype)
+
+    report = Evaluation(nfe=(1,), dtype=dtype)(Multiplies(None), batches()).report
+    assert seen == {dtype or torch.float32}
+    # The baselines do not pass through the network, and rounding to bfloat16 is all that separates the two.
+    assert report["restored"]["ssim"] == pytest.approx(report["identity"]["ssim"], abs=1e-3)
+    assert (report["restored"]["psnr_known"] == report["identity"]["psnr_known"]) == (dtype is None)
+
+
 def test_perfect_restorer_reaches_the_cap():
     data = batches()
     answers = iter([batch.clean for batch in data])
