@@ -185,6 +185,24 @@ def test_every_experiment_trains(experiment: str, folder: Path):
     assert [point["nfe"] for point in metrics["by_nfe"]] == ([1, 2] if len(passes) > 1 else passes)
 
 
+@pytest.mark.parametrize("contender", of("contender"))
+def test_a_contender_changes_the_experiment_whatever_else_is_chosen(contender: str):
+    chosen = ["backbone=small", "corruption=erase", "budget=tiny", "folder=run"]
+    with composed("train", *chosen) as config:
+        default = OmegaConf.to_container(config)
+    with composed("train", *chosen, f"contender={contender}") as config:
+        check_keys(config, reference_config())
+        changed = OmegaConf.to_container(config)
+    differs = {group for group in default if default[group] != changed[group]}
+    assert len(differs) == (contender != "degraded_0.5"), differs
+
+
+def test_the_proposal_is_the_proposal_on_a_small_backbone_too():
+    with composed("train", "experiment=blur_erase_proposal", "backbone=small", "folder=run") as config:
+        assert config.backbone._target_ == "restoration.backbone.ResNetUNetState"
+        assert config.backbone.widths == [64, 96, 128, 192] and config.sampler.nfe == 100
+
+
 @pytest.mark.slow
 def test_every_contender_is_one_change_to_the_experiment(folder: Path):
     """By the real command as one sweep: all but the one that needs another run's checkpoint, two steps each."""
