@@ -22,7 +22,9 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from omegaconf import DictConfig, open_dict
 from safetensors.torch import save_file
+from torch import Tensor
 
+from restoration.backbone import Context, DamageEstimate
 from restoration.config import allow_any_key
 from restoration.corruption import Corruption, Erase, GaussianBlur, MotionBlur, OneOf, Sequence
 from restoration.data.dead_leaves import DeadLeaves
@@ -65,6 +67,12 @@ TINY_RUN = [
 TINY = TINY_DATA + TINY_NETWORK + TINY_RUN
 # Two figures per validation instead of nine passes.
 FEW_PASSES = ["evaluation.nfe=[1,2]", "callbacks.best_frechet.monitor=val/frechet_nfe2"]
+
+
+def blank_context(y: Tensor, mean: Tensor | None = None) -> Context:
+    """The context of degraded images y (B, 3, H, W) in [−1, 1] for a network that asks nothing else."""
+    one = torch.ones_like(y[:, :1])
+    return Context(y, y, one, None, DamageEstimate(one, one[:, 0, 0, 0]), y if mean is None else mean)
 
 
 def encoder_file(folder: Path) -> Path:

@@ -8,12 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers import blank_context
 from hydra import compose, initialize_config_dir
 from PIL import Image
 from torch import Tensor, nn
 
+from restoration.backbone import Context
 from restoration.errors import UserError
-from restoration.keyed import normal
+from restoration.flow import Degraded
 from restoration.restore import Task, main, plan, read, restore_pictures, write
 from restoration.restorer import Restorer
 from restoration.sampler import Euler
@@ -29,12 +31,13 @@ class Untouched(Restorer):
         nn.Module.__init__(self)
         self.anchor = nn.Parameter(torch.zeros(()))
         self.sampler = Euler(nfe=1)
+        self.source = Degraded(self.noise)
 
-    def field(self, degraded: Tensor):
+    def encode(self, degraded: Tensor, mean: Tensor | None = None) -> Context:
+        return blank_context(self.to_model(degraded), mean)
+
+    def field(self, context: Context):
         return lambda x_t, t: torch.zeros_like(x_t)
-
-    def start(self, degraded: Tensor, keys: Tensor) -> Tensor:
-        return self.to_model(degraded) + self.noise * normal(keys, tuple(degraded.shape[1:]))
 
 
 class Noisy(Untouched):

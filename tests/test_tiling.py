@@ -2,10 +2,11 @@
 
 import pytest
 import torch
+from helpers import blank_context
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from restoration.backbone import Context, DamageEstimate
+from restoration.backbone import Context
 from restoration.flow import Degraded
 from restoration.keyed import fold
 from restoration.restorer import Restorer
@@ -26,10 +27,7 @@ class Pointwise(Restorer):
 
     def encode(self, degraded: Tensor, mean: Tensor | None = None) -> Context:
         self.encoded += len(degraded)
-        y = self.to_model(degraded)
-        one = torch.ones_like(y[:, :1])
-        estimate = DamageEstimate(one, one[:, 0, 0, 0])
-        return Context(y, y, one, None, estimate, self.source.mean(y) if mean is None else mean)
+        return blank_context(self.to_model(degraded), mean)
 
     def field(self, context: Context):
         y = context.degraded

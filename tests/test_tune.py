@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 import torch
-from helpers import TINY, composed, run_command
+from helpers import TINY, blank_context, composed, run_command
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
-from restoration.backbone import Context, DamageEstimate
+from restoration.backbone import Context
 from restoration.flow import Degraded
 from restoration.restorer import Restorer
 from restoration.sampler import Euler, Midpoint
@@ -25,9 +25,7 @@ class Late(Restorer):
         self.source = Degraded(0.0)
 
     def encode(self, degraded: Tensor, mean: Tensor | None = None) -> Context:
-        one = torch.ones_like(degraded[:, :1])
-        y = self.to_model(degraded)
-        return Context(y, y, one, None, DamageEstimate(one, one[:, 0, 0, 0]), y)
+        return blank_context(self.to_model(degraded))
 
     def field(self, context: Context):
         return lambda x_t, t: 8 * t[:, None, None, None] ** 7 * 0.3 * torch.ones_like(x_t)
