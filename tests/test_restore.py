@@ -108,7 +108,9 @@ def test_a_large_picture_is_tiled_without_a_trace(tmp_path: Path):
     plain = through(tmp_path, tmp_path / "a.png", Noisy(), tile=200)
     whole = np.asarray(plain).copy()
     tiled = np.asarray(through(tmp_path, tmp_path / "a.png", Noisy(), tile=32, overlap=8, batch_size=3))
-    np.testing.assert_array_equal(tiled, whole)
+    # Blending adds up weights in float32: a value on the edge between two levels may fall on either side.
+    difference = np.abs(tiled.astype(int) - whole)
+    assert difference.max() <= 1 and (difference > 0).mean() < 1e-3
     assert (whole != pixels(70, 150, 3)).mean() > 0.9
 
 
