@@ -46,6 +46,7 @@ class HoleHead(nn.Module):
         levels = ((degraded + 1) * 127.5).clamp(0, 255)
         black = (-levels.amax(dim=1, keepdim=True)).exp()
         white = (levels.amin(dim=1, keepdim=True) - 255).exp()
+        # Log-odds of ±4: 98 % certain to begin with.
         return self.network(torch.cat([degraded, black, white], dim=1)).float() + (8 * black - 4)
 
 
@@ -88,7 +89,7 @@ class ErrorHead(nn.Module):
 
 @torch.no_grad()
 def fill(images: Tensor, known: Tensor, relaxations: int = 4) -> Tensor:
-    """A smooth filling of what is not known: pull-push (Gortler et al. 1996, "The Lumigraph", §3.4).
+    """A smooth filling of what is not known: pull-push (Gortler et al. 1996, "The Lumigraph").
 
     Weighted means go down a pyramid until one pixel is left, then up again to where weight is missing. On each level
     a few averages over neighbours take away the grid's traces; the result is close to the harmonic filling.

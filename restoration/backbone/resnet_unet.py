@@ -146,7 +146,12 @@ class ResNetUNet(Backbone):
         return Context(degraded, base, scale, (local, description), damage)
 
     def skips(self, features: list[Tensor], local: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """Each block's half of its linear maps that sees the encoder's features, deepest first."""
+        """Each block's half of its linear maps that sees the encoder's features, deepest first.
+
+        Args:
+            features: the encoder's maps, finest first.
+            local: (B, C, H/2, W/2), joins the finest.
+        """
         seen = [torch.cat([features[0], local], dim=1), *features[1:]]
         return [block.cache(skip) for block, skip in zip(self.blocks, reversed(seen), strict=True)]  # type: ignore[operator]
 
@@ -155,7 +160,7 @@ class ResNetUNet(Backbone):
         return self.decode(evidence, t, cached, description)
 
     def decode(self, evidence: Tensor, t: Tensor, cached: list[tuple[Tensor, Tensor]], description: Tensor) -> Tensor:
-        """The decoder on the evidence (B, 3, H, W) at t (B,)."""
+        """`forward`, given what `skips` made of the features and the description (B, embedding) of the damage."""
         embedding = F.silu(self.time(t) + description)
 
         states = [self.stem[0](evidence)]

@@ -16,8 +16,11 @@ class ResNetUNetState(ResNetUNet):
     weights load unchanged. Nothing that the encoder finds can be kept from one evaluation to the next.
 
     Args:
-        encoder: of the degraded image; its first convolution is widened here.
-        options: as `ResNetUNet`'s.
+        encoder: of the degraded image and of the evidence (`flow.evidence`); its first convolution is widened here.
+        widths, depth, embedding, identity_path: as in `ResNetUNet`.
+
+    Raises:
+        ValueError: as `ResNetUNet`.
     """
 
     def __init__(

@@ -63,7 +63,7 @@ class SquaredError(PixelError):
 
 
 class AdaptiveSquaredError(PixelError):
-    """‖Δ‖² / sg(‖Δ‖² + c)^p: images with a large error count for less (Geng et al. 2025, "Mean flows", §4.3).
+    """‖Δ‖² / sg(‖Δ‖² + c)^p: images with a large error count for less (Geng et al. 2025, "Mean flows").
 
     At p = 1 the gradient is that of `LogSquaredError`; p = 0 is `SquaredError`.
 
