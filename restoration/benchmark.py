@@ -29,7 +29,9 @@ def build(backbone: str, overrides: Sequence[str] = ()) -> Restorer:
     """A restorer of the default config with an option of the group `backbone`, of random weights."""
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = compose("train", [f"backbone={backbone}", "backbone.encoder.weights=random", *overrides])
-    groups: dict[str, Any] = {name: OmegaConf.to_container(config[name]) for name in ("backbone", "source", "sampler")}
+    groups: dict[str, Any] = {
+        name: OmegaConf.to_container(config[name]) for name in ("backbone", "source", "sampler", "prediction")
+    }
     return Restorer.build(groups).eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 

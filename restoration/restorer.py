@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from restoration.backbone import Backbone, Context
 from restoration.errors import UserError
-from restoration.flow import Source, clean_to_velocity, evidence, to_image, to_model
+from restoration.flow import Clean, Prediction, Source, clean_to_velocity, to_image, to_model
 from restoration.keyed import normal
 from restoration.sampler import Sampler, Velocity
 
@@ -25,45 +25,45 @@ class Restorer(nn.Module):
         backbone: the network.
         source: gives x_0.
         sampler: goes from x_0 to x_1.
+        prediction: what the backbone's answer stands for; None is the clean image.
     """
 
     to_model = staticmethod(to_model)
     to_image = staticmethod(to_image)
 
-    def __init__(self, backbone: Backbone, source: Source, sampler: Sampler) -> None:
+    def __init__(
+        self, backbone: Backbone, source: Source, sampler: Sampler, prediction: Prediction | None = None
+    ) -> None:
         super().__init__()
         self.backbone = backbone
         self.source = source
         self.sampler = sampler
+        self.prediction = prediction or Clean()
 
     @property
     def stride(self) -> int:
         """Heights and widths must be multiples of it (`restore` pads)."""
         return self.backbone.stride
 
-    def encode(self, degraded: Tensor, mean: Tensor | None = None) -> Context:
+    def encode(self, degraded: Tensor, start: tuple[Tensor, Tensor] | None = None) -> Context:
         """What has to be known of degraded images (B, 3, H, W) in [0, 1]; once per image.
 
         Args:
             degraded: float32, H and W multiples of the stride.
-            mean: of x_0, where it is known already; None asks the source.
+            start: mean and deviation of x_0, where they are known already; None asks the source.
         """
-        y = to_model(degraded)
-        return replace(self.backbone.encode(y), mean=self.source.mean(y) if mean is None else mean)
+        context = self.backbone.encode(to_model(degraded))
+        mean, deviation = start or (self.source.mean(context), self.source.deviation(context))
+        return replace(context, mean=mean, deviation=deviation)
 
-    def start(self, mean: Tensor, keys: Tensor) -> Tensor:
-        """x_0 from its mean (B, 3, H, W); int64 keys (B,) give the noise."""
-        return mean + self.source.sigma * normal(keys.to(mean.device), tuple(mean.shape[1:]))
+    @staticmethod
+    def start(mean: Tensor, deviation: Tensor, keys: Tensor) -> Tensor:
+        """x_0 from its mean (B, 3, H, W) and deviation (B, 1, H, W); int64 keys (B,) give the noise."""
+        return mean + deviation * normal(keys.to(mean.device), tuple(mean.shape[1:]))
 
     def predict(self, x_t: Tensor, t: Tensor, context: Context) -> Tensor:
-        """The clean images, in [−1, 1], as predicted from x_t (B, 3, H, W) at t (B,).
-
-        A change of the base, the degraded image with its hole filled: x̂ = base + scale · network. Where the scale is 0
-        the answer is the degraded image at every t, so sampling leaves alone what is intact.
-        """
-        known = x_t - (1 - t)[:, None, None, None] * context.mean
-        told = evidence(known, context.base, context.scale, t, self.source.sigma)
-        return context.base + context.scale * self.backbone(told, t, context)
+        """The clean images, in [−1, 1], as predicted from x_t (B, 3, H, W) at t (B,)."""
+        return self.prediction(self.backbone, x_t, t, context)
 
     def field(self, context: Context) -> Velocity:
         """The velocity field that leads from the source to the clean images."""
@@ -89,7 +89,7 @@ class Restorer(nn.Module):
         bottom, right = -height % self.stride, -width % self.stride
         padded = F.pad(degraded, (0, right, 0, bottom), mode="replicate")
         context = self.encode(padded)
-        restored = self.sampler(self.field(context), self.start(context.mean, keys), nfe)
+        restored = self.sampler(self.field(context), self.start(context.mean, context.deviation, keys), nfe)
         return to_image(restored.float())[..., :height, :width]
 
     @classmethod
@@ -138,7 +138,7 @@ class Restorer(nn.Module):
 
     @classmethod
     def build(cls, config: dict[str, Any], weights: str | None = None) -> "Restorer":
-        """A restorer from the config groups backbone, source and sampler.
+        """A restorer from the config groups backbone, source, sampler and prediction.
 
         Args:
             config: plain containers with `_target_`s.
@@ -147,7 +147,8 @@ class Restorer(nn.Module):
         backbone = dict(config["backbone"])
         if weights is not None:
             backbone["encoder"] = {**backbone["encoder"], "weights": weights}
-        return cls(instantiate(backbone), instantiate(config["source"]), instantiate(config["sampler"]))
+        others = (instantiate(config[name]) for name in ("source", "sampler", "prediction"))
+        return cls(instantiate(backbone), *others)
 
 
 def self_contained(config: dict[str, Any]) -> dict[str, Any]:
@@ -160,7 +161,7 @@ def self_contained(config: dict[str, Any]) -> dict[str, Any]:
         return config
     path, device = source["restorer"]["path"], "cpu"
     _, inner = Restorer.load_with_config(path, device)
-    groups = {name: inner[name] for name in ("backbone", "source", "sampler")}
+    groups = {name: inner[name] for name in ("backbone", "source", "sampler", "prediction")}
     # Not recursive: `build` instantiates the groups itself.
     target = f"{Restorer.__module__}.{Restorer.__qualname__}.build"
     rebuilt = {"_target_": target, "_recursive_": False, "config": groups, "weights": "checkpoint"}

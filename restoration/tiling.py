@@ -7,6 +7,7 @@ image: there is nothing left to disagree about at the borders, as there is when 
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -92,19 +93,19 @@ def tiled_field(
     overlap: int = 64,
     batch_size: int = 8,
     kept: int = KEPT_TILES,
-) -> tuple[Velocity, Tensor]:
-    """The restorer's velocity field, evaluated in tiles, and the mean of x_0.
+) -> tuple[Velocity, Tensor, Tensor]:
+    """The restorer's velocity field, evaluated in tiles, and where it starts.
 
     Args:
-        restorer: gives `source`, `encode`, `field` and `stride`.
+        restorer: gives `encode`, `field` and `stride`.
         degraded: float32 (B, 3, H, W) in [0, 1]; H and W are multiples of the stride.
         tile, overlap: in pixels, see `windows`.
         batch_size: tiles in one pass of the network.
         kept: encode each tile once and keep its context up to this many tiles (times B), else once per evaluation.
 
     Returns:
-        velocity(x_t, t) with x_t (B, 3, H, W) in the flow's space and t (B,), as `restorer.field` gives it, and the
-        source's mean (B, 3, H, W), blended from the tiles' like the velocity.
+        velocity(x_t, t) with x_t (B, 3, H, W) in the flow's space and t (B,), as `restorer.field` gives it, and mean
+        (B, 3, H, W) and deviation (B, 1, H, W) of x_0, blended from the tiles' like the velocity.
 
     Raises:
         ValueError: see `windows`.
@@ -116,8 +117,8 @@ def tiled_field(
     chunks = [slice(first, first + per_pass) for first in range(0, len(places), per_pass)]
     keep = len(places) * images <= kept
 
-    def blend(parts: Callable[[int], Tensor]) -> Tensor:
-        blended = torch.zeros_like(degraded)
+    def blend(parts: Callable[[int], Tensor], channels: int = 3) -> Tensor:
+        blended = degraded.new_zeros(images, channels, height, width)
         for number, chunk in enumerate(chunks):
             here = places[chunk]
             weighted = parts(number).to(degraded.dtype).unflatten(0, (len(here), images)) * weights[chunk]
@@ -128,10 +129,19 @@ def tiled_field(
     def crop(image: Tensor, number: int) -> Tensor:
         return _crops(image, places[chunks[number]])
 
-    mean = blend(lambda number: restorer.source.mean(restorer.to_model(crop(degraded, number))))
+    contexts = [restorer.encode(crop(degraded, number)) for number in range(len(chunks))] if keep else []
+
+    def start(number: int) -> Tensor:
+        context = contexts[number] if keep else restorer.encode(crop(degraded, number))
+        return torch.cat([context.mean, context.deviation], dim=1)
+
+    mean, deviation = blend(start, channels=4).split([3, 1], dim=1)
 
     def field(number: int) -> Velocity:
-        return restorer.field(restorer.encode(crop(degraded, number), crop(mean, number)))
+        here = crop(mean, number), crop(deviation, number)
+        if keep:
+            return restorer.field(replace(contexts[number], mean=here[0], deviation=here[1]))
+        return restorer.field(restorer.encode(crop(degraded, number), here))
 
     fields = [field(number) for number in range(len(chunks))] if keep else []
 
@@ -142,7 +152,7 @@ def tiled_field(
 
         return blend(part)
 
-    return velocity, mean
+    return velocity, mean, deviation
 
 
 @torch.no_grad()
@@ -172,6 +182,6 @@ def restore_tiled(
     padded = F.pad(degraded, (0, -width % stride, 0, -height % stride), mode="replicate")
     overlap += -overlap % stride
     tile = max(tile + -tile % stride, 2 * overlap)
-    velocity, mean = tiled_field(restorer, padded, tile, overlap, batch_size)
-    x_1 = restorer.sampler(velocity, restorer.start(mean, keys), nfe)
+    velocity, mean, deviation = tiled_field(restorer, padded, tile, overlap, batch_size)
+    x_1 = restorer.sampler(velocity, restorer.start(mean, deviation, keys), nfe)
     return restorer.to_image(x_1.float())[..., :height, :width]

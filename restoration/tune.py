@@ -49,7 +49,7 @@ def tune(
         The warp, and the root mean square distance to the reference in [0, 1] space with it and with the uniform grid.
     """
     context = restorer.encode(degraded)
-    field, start = restorer.field(context), restorer.start(context.mean, keys)
+    field, start = restorer.field(context), restorer.start(context.mean, context.deviation, keys)
     target = restorer.to_image(Euler()(field, start, reference).float())
 
     def distance(logarithms: tuple[float, float]) -> float:

@@ -69,10 +69,10 @@ TINY = TINY_DATA + TINY_NETWORK + TINY_RUN
 FEW_PASSES = ["evaluation.nfe=[1,2]", "callbacks.best_frechet.monitor=val/frechet_nfe2"]
 
 
-def blank_context(y: Tensor, mean: Tensor | None = None) -> Context:
+def blank_context(y: Tensor, start: tuple[Tensor, Tensor] | None = None) -> Context:
     """The context of degraded images y (B, 3, H, W) in [−1, 1] for a network that asks nothing else."""
     one = torch.ones_like(y[:, :1])
-    return Context(y, y, one, None, DamageEstimate(one, one[:, 0, 0, 0]), y if mean is None else mean)
+    return Context(y, y, one, None, DamageEstimate(one, one[:, 0, 0, 0]), *(start or (y, 0.5 * one)))
 
 
 def encoder_file(folder: Path) -> Path:
@@ -165,6 +165,7 @@ def tiny_module(
         "backbone": {"_target_": "restoration.backbone.ResNetUNet", "encoder": encoder, "widths": [16] * 4, "depth": 1},
         "source": {"_target_": "restoration.flow.Degraded", "sigma": 0.5},
         "sampler": {"_target_": "restoration.sampler.Midpoint", "nfe": 2},
+        "prediction": {"_target_": "restoration.flow.Clean"},
     }
     return RestorationModule(
         Restorer.build(config),

@@ -18,7 +18,7 @@ from restoration.backbone import Backbone
 from restoration.config import check_keys, reference_config
 from restoration.corruption import Corruption
 from restoration.data.datamodule import RestorationDataModule
-from restoration.flow import Source
+from restoration.flow import Prediction, Source
 from restoration.logger import finish_wandb
 from restoration.metrics.evaluation import Evaluation
 from restoration.objective import Objective
@@ -31,6 +31,7 @@ OPTIONS = sorted((path.parent.name, path.stem) for path in CONF.glob("*/*.yaml")
 KINDS = {
     "corruption": Corruption,
     "source": Source,
+    "prediction": Prediction,
     "backbone": Backbone,
     "objective": Objective,
     "sampler": Sampler,
@@ -220,6 +221,7 @@ def test_every_contender_is_one_change_to_the_experiment(folder: Path):
     [
         *(f"corruption={option}" for option in of("corruption")),
         *(f"source={option}" for option in of("source")),
+        *(f"prediction={option}" for option in of("prediction")),
         *(f"sampler={option}" for option in of("sampler")),
         *(f"schedule={option}" for option in of("schedule")),
         *(f"backbone={option}" for option in of("backbone")),

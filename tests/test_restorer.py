@@ -24,6 +24,7 @@ CONFIG = {
     },
     "source": {"_target_": "restoration.flow.Degraded", "sigma": 0.4},
     "sampler": {"_target_": "restoration.sampler.Midpoint", "nfe": 4},
+    "prediction": {"_target_": "restoration.flow.Clean"},
 }
 
 
@@ -67,10 +68,12 @@ def test_equal_keys_give_equal_results_whatever_the_batch(restorer):
 
 def test_the_start_is_the_degraded_image_and_keyed_noise(restorer):
     degraded, keys = torch.rand(3, 3, 64, 64), torch.arange(3)
-    mean = restorer.encode(degraded).mean
-    noise = (restorer.start(mean, keys) - (2 * degraded - 1)) / 0.5
+    context = restorer.encode(degraded)
+    mean, deviation = context.mean, context.deviation
+    noise = (restorer.start(mean, deviation, keys) - (2 * degraded - 1)) / 0.5
     assert abs(noise.mean()) < 4.5 / math.sqrt(noise.numel()) and abs(noise.std() - 1) < 0.02
-    torch.testing.assert_close(restorer.start(mean[[2]], keys[[2]]), restorer.start(mean, keys)[[2]])
+    alone = restorer.start(mean[[2]], deviation[[2]], keys[[2]])
+    torch.testing.assert_close(alone, restorer.start(mean, deviation, keys)[[2]])
 
 
 @pytest.mark.parametrize("nfe", [1, 2, 7])
@@ -95,7 +98,7 @@ def test_one_evaluation_is_the_prediction_at_the_start(restorer):
     degraded, keys = torch.rand(2, 3, 32, 32), torch.arange(2)
     with torch.no_grad():
         context = restorer.encode(degraded)
-        predicted = restorer.predict(restorer.start(context.mean, keys), torch.zeros(2), context)
+        predicted = restorer.predict(restorer.start(context.mean, context.deviation, keys), torch.zeros(2), context)
     torch.testing.assert_close(restorer.restore(degraded, keys, 1), Restorer.to_image(predicted), atol=1e-6, rtol=0)
 
 

@@ -7,7 +7,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from restoration.backbone import Context
-from restoration.flow import Degraded
 from restoration.keyed import fold
 from restoration.restorer import Restorer
 from restoration.sampler import Euler
@@ -22,12 +21,11 @@ class Pointwise(Restorer):
     def __init__(self) -> None:
         nn.Module.__init__(self)
         self.sampler = Euler(nfe=4)
-        self.source = Degraded(0.5)
         self.encoded = 0
 
-    def encode(self, degraded: Tensor, mean: Tensor | None = None) -> Context:
+    def encode(self, degraded: Tensor, start: tuple[Tensor, Tensor] | None = None) -> Context:
         self.encoded += len(degraded)
-        return blank_context(self.to_model(degraded), mean)
+        return blank_context(self.to_model(degraded), start)
 
     def field(self, context: Context):
         y = context.degraded
@@ -86,7 +84,9 @@ def test_each_tile_is_encoded_once_and_a_large_picture_gives_the_same_result():
     x_t, t = torch.zeros_like(degraded), torch.tensor([0.25])
     places, _ = windows(64, 96, 32, 8, stride=8)
     restorer = Pointwise()
-    velocity, _ = tiled_field(restorer, degraded, 32, 8)
+    velocity, mean, deviation = tiled_field(restorer, degraded, 32, 8)
+    torch.testing.assert_close(mean, restorer.to_model(degraded))
+    torch.testing.assert_close(deviation, torch.full_like(degraded[:, :1], 0.5))
     once = [velocity(x_t, t) for _ in range(3)]
     assert restorer.encoded == len(places)
     again = tiled_field(restorer, degraded, 32, 8, kept=0)[0](x_t, t)

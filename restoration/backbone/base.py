@@ -34,6 +34,7 @@ class Context:
         cache: the backbone's own tensors.
         damage: its estimate of the damage.
         mean: (B, 3, H, W) in [−1, 1], of x_0; the restorer, who knows the source, fills it in.
+        deviation: (B, 1, H, W), standard deviation of x_0's noise, likewise.
     """
 
     degraded: Tensor
@@ -42,6 +43,7 @@ class Context:
     cache: Any
     damage: DamageEstimate
     mean: Tensor = field(default_factory=lambda: torch.empty(0))
+    deviation: Tensor = field(default_factory=lambda: torch.empty(0))
 
 
 class Backbone(nn.Module, ABC):

@@ -38,7 +38,7 @@ def clean_to_velocity(clean: Tensor, x_t: Tensor, t: Tensor, floor: float = 5e-4
     return (clean - x_t) / (1 - _column(t)).clamp(min=floor)
 
 
-def evidence(known: Tensor, base: Tensor, scale: Tensor, t: Tensor, sigma: float) -> Tensor:
+def evidence(known: Tensor, base: Tensor, scale: Tensor, t: Tensor, deviation: Tensor) -> Tensor:
     """What x_t tells, pixel by pixel, of the clean image beyond an estimate of it, in units of the expected error.
 
     Less t·base, what is known is t·(x_1 − base) + (1 − t)·σ·n. The best linear estimate of x_1 − base, for an error of
@@ -51,8 +51,8 @@ def evidence(known: Tensor, base: Tensor, scale: Tensor, t: Tensor, sigma: float
         base: (B, 3, H, W), the estimate.
         scale: (B, 1, H, W), s.
         t: (B,).
-        sigma: of the source.
+        deviation: (B, 1, H, W), σ, the standard deviation of the source's noise.
     """
     t = _column(t)
-    signal, noise = t * scale, (1 - t) * sigma
+    signal, noise = t * scale, (1 - t) * deviation
     return signal * (known - t * base) / (signal.square() + noise.square()).clamp(min=1e-12)

@@ -5,16 +5,17 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
+from restoration.backbone import Context
 from restoration.flow.path import to_image, to_model
 
-__all__ = ["Degraded", "Noise", "PosteriorMean", "Source"]
+__all__ = ["Base", "Degraded", "Noise", "PosteriorMean", "Source"]
 
 
 class Source(ABC):
-    """x_0 = mean(y) + σ·n given the degraded image y, in the flow's space [−1, 1].
+    """x_0 = mean + deviation·n given what is known of the degraded image y, in the flow's space [−1, 1].
 
     Args:
-        sigma: σ on the [−1, 1] scale.
+        sigma: σ of the noise n·σ on the [−1, 1] scale.
 
     Raises:
         ValueError: a negative σ.
@@ -26,8 +27,12 @@ class Source(ABC):
         self.sigma = sigma
 
     @abstractmethod
-    def mean(self, degraded: Tensor) -> Tensor:
-        """(B, 3, H, W) from the degraded images, same shape."""
+    def mean(self, context: Context) -> Tensor:
+        """(B, 3, H, W)."""
+
+    def deviation(self, context: Context) -> Tensor:
+        """(B, 1, H, W), the noise's standard deviation at each pixel: σ everywhere."""
+        return torch.full_like(context.scale, self.sigma)
 
 
 class Noise(Source):
@@ -36,8 +41,8 @@ class Noise(Source):
     def __init__(self) -> None:
         super().__init__(1.0)
 
-    def mean(self, degraded: Tensor) -> Tensor:
-        return torch.zeros_like(degraded)
+    def mean(self, context: Context) -> Tensor:
+        return torch.zeros_like(context.degraded)
 
 
 class Degraded(Source):
@@ -51,8 +56,24 @@ class Degraded(Source):
     def __init__(self, sigma: float = 0.5) -> None:
         super().__init__(sigma)
 
-    def mean(self, degraded: Tensor) -> Tensor:
-        return degraded
+    def mean(self, context: Context) -> Tensor:
+        return context.degraded
+
+
+class Base(Source):
+    """x_0 = base + σ·scale·n: the degraded image with its hole filled, and noise of the size of the error expected.
+
+    What is intact gets no noise that sampling would have to take away again.
+
+    Args:
+        sigma: in units of the backbone's expected error.
+    """
+
+    def mean(self, context: Context) -> Tensor:
+        return context.base
+
+    def deviation(self, context: Context) -> Tensor:
+        return self.sigma * context.scale
 
 
 class PosteriorMean(nn.Module, Source):
@@ -76,6 +97,6 @@ class PosteriorMean(nn.Module, Source):
         return super().train(False)
 
     @torch.no_grad()
-    def mean(self, degraded: Tensor) -> Tensor:
-        keys = torch.zeros(len(degraded), dtype=torch.int64, device=degraded.device)
-        return to_model(self.restorer.restore(to_image(degraded), keys, 1))  # type: ignore[operator]
+    def mean(self, context: Context) -> Tensor:
+        keys = torch.zeros(len(context.degraded), dtype=torch.int64, device=context.degraded.device)
+        return to_model(self.restorer.restore(to_image(context.degraded), keys, 1))  # type: ignore[operator]

@@ -66,7 +66,7 @@ class FlowMatching(Term):
         self, restorer: Restorer, batch: Batch, context: Context, keys: Tensor, t: Tensor
     ) -> tuple[Tensor, Tensor]:
         """The loss () at times t (B,) with the noise of keys (B,), and the velocity's mean squared error (B,)."""
-        x_0, x_1 = restorer.start(context.mean, keys), to_model(batch.clean)
+        x_0, x_1 = restorer.start(context.mean, context.deviation, keys), to_model(batch.clean)
         x_t = interpolate(x_0, x_1, t)
         clean = restorer.predict(x_t, t, context)
         velocity, target = (clean_to_velocity(image, x_t, t, self.floor) for image in (clean, x_1))

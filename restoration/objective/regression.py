@@ -24,6 +24,6 @@ class Regression(Term):
         self.error = error
 
     def __call__(self, restorer: Restorer, batch: Batch, context: Context, keys: Tensor) -> TermValue:
-        x_0 = restorer.start(context.mean, fold(keys, "noise"))
+        x_0 = restorer.start(context.mean, context.deviation, fold(keys, "noise"))
         prediction = restorer.predict(x_0, torch.zeros(len(batch), device=x_0.device), context)
         return TermValue(self.error(prediction, to_model(batch.clean), batch.mask).mean())

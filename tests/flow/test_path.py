@@ -65,15 +65,18 @@ def test_the_evidence_is_nothing_at_the_start_and_all_at_the_end():
     base, clean, noise = (torch.randn(2, 3, 4, 4) for _ in range(3))
     scale = torch.rand(2, 1, 4, 4) + 0.1
     for sigma in (0.0, 0.5):
-        assert not evidence(sigma * noise, base, scale, torch.zeros(2), sigma).any()
-        told = evidence(clean, base, scale, torch.ones(2), sigma)
+        deviation = torch.full_like(scale, sigma)
+        assert not evidence(sigma * noise, base, scale, torch.zeros(2), deviation).any()
+        told = evidence(clean, base, scale, torch.ones(2), deviation)
         torch.testing.assert_close(told, (clean - base) / scale)
 
 
 def test_without_expected_error_there_is_no_evidence():
     known, base = torch.randn(2, 3, 4, 4), torch.randn(2, 3, 4, 4)
     for t in (0.0, 0.5, 1.0):
-        assert not evidence(known, base, torch.zeros(2, 1, 4, 4), torch.full((2,), t), 0.5).any()
+        assert not evidence(
+            known, base, torch.zeros(2, 1, 4, 4), torch.full((2,), t), torch.full((2, 1, 4, 4), 0.5)
+        ).any()
 
 
 @pytest.mark.parametrize("t", [0.1, 0.5, 0.9])
@@ -86,6 +89,6 @@ def test_the_evidence_is_the_best_linear_estimate(t, scale):
     best = (told * residual).sum() / told.square().sum() / scale
     base = torch.full((1, 1, 1, 1), 0.3, dtype=torch.float64)
     time = torch.tensor([t], dtype=torch.float64)
-    gain = evidence(t * base + 1, base, torch.full_like(base, scale), time, sigma)
+    gain = evidence(t * base + 1, base, torch.full_like(base, scale), time, torch.full_like(base, sigma))
     # Least squares of a weak signal is itself uncertain by about 1/√count of the noise.
     assert float(gain) == pytest.approx(float(best), rel=0.02, abs=3 / count**0.5)

@@ -1,20 +1,37 @@
 """Where the flow starts."""
 
+from dataclasses import replace
+
 import pytest
 import torch
+from helpers import blank_context
 from torch import Tensor, nn
 
-from restoration.flow import Degraded, Noise, PosteriorMean, to_image, to_model
+from restoration.backbone import Context
+from restoration.flow import Base, Degraded, Noise, PosteriorMean, to_image, to_model
+
+
+def context_of(degraded: Tensor) -> Context:
+    """With a base and an expected error of their own."""
+    return replace(blank_context(degraded), base=0.5 * degraded, scale=torch.rand_like(degraded[:, :1]))
 
 
 def test_noise_forgets_the_degraded_image():
-    assert Noise().sigma == 1 and not Noise().mean(torch.randn(2, 3, 4, 4)).any()
+    context = context_of(torch.randn(2, 3, 4, 4))
+    assert not Noise().mean(context).any() and torch.equal(Noise().deviation(context), torch.ones(2, 1, 4, 4))
 
 
 @pytest.mark.parametrize("sigma", [0.0, 0.5])
 def test_degraded_starts_around_the_degraded_image(sigma):
-    degraded = torch.randn(2, 3, 4, 4)
-    assert Degraded(sigma).sigma == sigma and torch.equal(Degraded(sigma).mean(degraded), degraded)
+    context = context_of(torch.randn(2, 3, 4, 4))
+    assert torch.equal(Degraded(sigma).mean(context), context.degraded)
+    assert torch.equal(Degraded(sigma).deviation(context), torch.full((2, 1, 4, 4), sigma))
+
+
+def test_the_base_starts_with_noise_of_the_size_of_the_expected_error():
+    context = context_of(torch.randn(2, 3, 4, 4))
+    assert torch.equal(Base(0.5).mean(context), context.base)
+    assert torch.equal(Base(0.5).deviation(context), 0.5 * context.scale)
 
 
 class Halving(nn.Module):
@@ -35,7 +52,7 @@ def test_the_posterior_mean_is_one_evaluation_of_a_frozen_restorer():
     source = PosteriorMean(Halving(), 0.3)
     degraded = torch.rand(2, 3, 4, 4) * 2 - 1
     for mode in (True, False):
-        mean = source.train(mode).mean(degraded)
+        mean = source.train(mode).mean(context_of(degraded))
         torch.testing.assert_close(mean, to_model(to_image(degraded) / 2))
         assert not mean.requires_grad and not any(module.training for module in source.modules())
     assert source.sigma == 0.3 and source.restorer.asked == [1, 1]

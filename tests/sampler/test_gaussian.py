@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from restoration.backbone import Backbone, Context, DamageEstimate
-from restoration.flow import Degraded, Noise, Source, to_model
+from restoration.flow import Base, Degraded, Noise, Source, to_model
 from restoration.keyed import fold
 from restoration.restorer import Restorer
 from restoration.sampler import AdamsBashforth2, Euler, Heun, Midpoint, Sampler
@@ -24,7 +24,9 @@ from restoration.sampler import AdamsBashforth2, Euler, Heun, Midpoint, Sampler
 TAU = 0.1
 BASE, SCALE = 0.7, 0.3  # the restorer's guess of the clean image, and of its error, need not be right
 SOLVERS = [Euler, Midpoint, Heun, AdamsBashforth2]
-sources = pytest.mark.parametrize("source", [Degraded(0.5), Degraded(0.2), Noise()], ids=["degraded", "0.2", "noise"])
+sources = pytest.mark.parametrize(
+    "source", [Degraded(0.5), Degraded(0.2), Noise(), Base(1.0)], ids=["degraded", "0.2", "noise", "base"]
+)
 solvers = pytest.mark.parametrize("solver", SOLVERS, ids=lambda solver: solver.__name__)
 
 
@@ -35,16 +37,12 @@ def posterior_mean(degraded: Tensor) -> Tensor:
 class Exact(Backbone):
     stride = 1
 
-    def __init__(self, source: Source) -> None:
-        super().__init__()
-        self.source = source
-
     def encode(self, degraded: Tensor) -> Context:
         one = torch.ones_like(degraded[:, :1])
         return Context(degraded, BASE * degraded, SCALE * one, None, DamageEstimate(one, one[:, 0, 0, 0]))
 
     def forward(self, evidence: Tensor, t: Tensor, context: Context) -> Tensor:
-        y, time, sigma = context.degraded, t[:, None, None, None], self.source.sigma
+        y, time, sigma = context.degraded, t[:, None, None, None], context.deviation
         mean = posterior_mean(y)
         # Undo `evidence`: what x_t tells beyond the base b, t·(x_1 − b) + (1 − t)·σ·n; at t = 0 nothing is told.
         signal, noise = time * SCALE, (1 - time) * sigma
@@ -57,7 +55,7 @@ class Exact(Backbone):
 def restore(source: Source, solver: type[Sampler], nfe: int, count: int = 12) -> tuple[Tensor, Tensor]:
     """Samples, and the mean they should have, in [−1, 1]."""
     degraded = torch.linspace(0.25, 0.7, count)[:, None, None, None].expand(-1, 3, 24, 24).contiguous()
-    restorer = Restorer(Exact(source), source, solver())
+    restorer = Restorer(Exact(), source, solver())
     restored = restorer.restore(degraded, fold("gaussian", torch.arange(count)), nfe)
     assert restored.min() > 0 and restored.max() < 1, "a clamped sample would change the moments"
     return to_model(restored).double(), posterior_mean(to_model(degraded)).double()
@@ -99,10 +97,10 @@ def test_the_spread_grows_from_the_mean_to_a_sample():
 def test_more_evaluations_come_closer_to_the_exact_trajectory():
     """The flow carries x_0 to μ + τ·n: paired with its own noise, the solver's error falls with its order."""
     source = Degraded(0.5)
-    restorer = Restorer(Exact(source), source, Midpoint())
+    restorer = Restorer(Exact(), source, Midpoint())
     degraded, keys = torch.full((2, 3, 24, 24), 0.6), torch.arange(2)
-    mean = restorer.encode(degraded).mean
-    noise = (restorer.start(mean, keys) - to_model(degraded)) / source.sigma
+    context = restorer.encode(degraded)
+    noise = (restorer.start(context.mean, context.deviation, keys) - to_model(degraded)) / source.sigma
     exact = posterior_mean(to_model(degraded)) + TAU * noise
     errors = [(to_model(restorer.restore(degraded, keys, nfe)) - exact).square().mean().sqrt() for nfe in (2, 4, 8, 16)]
     assert errors[0] > 1.5 * errors[1] > 2 * errors[2]
@@ -113,7 +111,7 @@ def test_regression_is_the_same_object_with_no_noise():
     """σ = 0: one evaluation, the posterior mean, whatever the key."""
     source = Degraded(0.0)
     degraded = torch.rand(3, 3, 8, 8) * 0.5 + 0.25
-    restorer = Restorer(Exact(source), source, Euler(nfe=1))
+    restorer = Restorer(Exact(), source, Euler(nfe=1))
     first = restorer.restore(degraded, torch.arange(3))
     assert torch.equal(first, restorer.restore(degraded, torch.arange(3) + 7))
     torch.testing.assert_close(to_model(first), posterior_mean(to_model(degraded)), atol=1e-5, rtol=0)
@@ -134,5 +132,5 @@ def test_an_intact_pixel_stays_at_every_count():
     degraded = torch.rand(2, 3, 8, 8)
     for solver in SOLVERS:
         for nfe in (1, 2, 8, 19):
-            restored = Restorer(Intact(source), source, solver()).restore(degraded, torch.arange(2), nfe)
+            restored = Restorer(Intact(), source, solver()).restore(degraded, torch.arange(2), nfe)
             torch.testing.assert_close(restored, degraded, atol=1e-5, rtol=0)
