@@ -1,6 +1,7 @@
 """What travels from the data to the objective and the metrics."""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,6 +20,7 @@ class Batch:
         severity: float32 (B,) in [0, 1]; 0 is the identity.
         index: int64 (B,); names the image in its data set, and keys its draws.
         label: int64 (B,), or None where the data set has no classes.
+        kind: B names of the kind of damage in evaluation, or None: the corruption has one kind only.
 
     Raises:
         ValueError: a field has another shape or type. (Ranges are checked by `check_range`, which costs a
@@ -31,6 +33,7 @@ class Batch:
     severity: Tensor
     index: Tensor
     label: Tensor | None = None
+    kind: list[str] | None = None
 
     def __post_init__(self) -> None:
         batch, channels, height, width = self.clean.shape
@@ -53,6 +56,10 @@ class Batch:
     def __len__(self) -> int:
         return len(self.index)
 
+    def first(self, count: int) -> "Batch":
+        """The first `count` images."""
+        return replace(self, **{name: value[:count] for name, value in vars(self).items() if value is not None})
+
     def check_range(self) -> None:
         """Raises ValueError where a picture or a severity leaves [0, 1]."""
         for name in ("clean", "degraded", "severity"):
@@ -61,4 +68,7 @@ class Batch:
                 raise ValueError(f"{name} spans [{low:.3f}, {high:.3f}]; it must lie in [0, 1]")
 
     def to(self, device: torch.device | str) -> "Batch":
-        return replace(self, **{name: value.to(device) for name, value in vars(self).items() if value is not None})
+        moved: dict[str, Any] = {
+            name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)
+        }
+        return replace(self, **moved)

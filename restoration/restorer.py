@@ -74,13 +74,14 @@ class Restorer(nn.Module):
         return velocity
 
     @torch.no_grad()
-    def restore(self, degraded: Tensor, keys: Tensor, nfe: int | None = None) -> Tensor:
+    def restore(self, degraded: Tensor, keys: Tensor, nfe: int | None = None, sampler: Sampler | None = None) -> Tensor:
         """Restored images.
 
         Args:
             degraded: (B, 3, H, W) in [0, 1], any height and width.
             keys: int64 (B,); equal keys give equal noise.
             nfe: evaluations of the network per image; None is the sampler's own.
+            sampler: in place of the restorer's own.
 
         Returns:
             float32 (B, 3, H, W) in [0, 1].
@@ -89,7 +90,8 @@ class Restorer(nn.Module):
         bottom, right = -height % self.stride, -width % self.stride
         padded = F.pad(degraded, (0, right, 0, bottom), mode="replicate")
         context = self.encode(padded)
-        restored = self.sampler(self.field(context), self.start(context.mean, context.deviation, keys), nfe)
+        sampler = sampler or self.sampler
+        restored = sampler(self.field(context), self.start(context.mean, context.deviation, keys), nfe)
         return to_image(restored.float())[..., :height, :width]
 
     @classmethod

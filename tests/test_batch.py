@@ -54,3 +54,11 @@ def test_to_moves_every_field_and_keeps_none():
     assert moved.label is None
     assert {tensor.device.type for tensor in (moved.clean, moved.degraded, moved.mask, moved.severity)} == {"meta"}
     assert Batch(**parts(label=torch.arange(2))).to("meta").label.device.type == "meta"
+    assert Batch(**parts(kind=["a", "b"])).to("meta").kind == ["a", "b"]
+
+
+def test_the_first_images_keep_every_field():
+    batch = Batch(**parts(kind=["a", "b"]))
+    first = batch.first(1)
+    assert len(first) == 1 and first.kind == ["a"] and first.label is None
+    assert torch.equal(first.clean, batch.clean[:1])

@@ -41,6 +41,10 @@ class Operator(ABC):
             The degraded images, same shape and range, and the hole: bool (B, 1, H, W), True where erased.
         """
 
+    def kinds(self, parameters: Parameters) -> list[str] | None:
+        """Which of several kinds of damage each of the B images got; None where there is one kind only."""
+        return None
+
 
 class Corruption:
     """An operator under the one knob of the protocol.
@@ -69,10 +73,18 @@ class Corruption:
         Returns:
             degraded (B, 3, H, W) in [0, 1], mask bool (B, 1, H, W), severity float32 (B,) on the images' device.
         """
-        severity = torch.full((len(keys),), float(self.strength))
-        if self.severity == "uniform":
-            severity = severity * uniform(fold(keys, "severity"), 1)[:, 0]
-        parameters = self.operator.sample(severity, keys, (clean.shape[-2], clean.shape[-1]))
+        severity, parameters = self.sample(keys, (clean.shape[-2], clean.shape[-1]))
         with torch.autocast(clean.device.type, enabled=False):
             degraded, mask = self.operator.apply(clean.float(), parameters)
         return degraded, mask, severity.to(clean.device)
+
+    def sample(self, keys: Tensor, size: tuple[int, int]) -> tuple[Tensor, Parameters]:
+        """Severity float32 (B,) and the operator's parameters, for images of that height and width."""
+        severity = torch.full((len(keys),), float(self.strength))
+        if self.severity == "uniform":
+            severity = severity * uniform(fold(keys, "severity"), 1)[:, 0]
+        return severity, self.operator.sample(severity, keys, size)
+
+    def kinds(self, keys: Tensor, size: tuple[int, int]) -> list[str] | None:
+        """The kind of damage of each image by name, where there are several (`Operator.kinds`)."""
+        return self.operator.kinds(self.sample(keys, size)[1])

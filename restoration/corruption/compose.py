@@ -36,6 +36,11 @@ class Sequence(Operator):
             mask = mask | hole
         return images, mask
 
+    def kinds(self, parameters: Parameters) -> list[str] | None:
+        steps = [step.kinds(parameters[name]) for name, step in self.steps.items()]
+        told = [kinds for kinds in steps if kinds is not None]
+        return [" + ".join(names) for names in zip(*told, strict=True)] if told else None
+
 
 class OneOf(Operator):
     """One of several operators per image, with equal probability.
@@ -61,3 +66,7 @@ class OneOf(Operator):
                 chosen = rows.to(images.device)
                 degraded[chosen], mask[chosen] = operator.apply(images[chosen], _rows(parameters[name], rows))
         return degraded, mask
+
+    def kinds(self, parameters: Parameters) -> list[str]:
+        names = list(self.choices)
+        return [names[position] for position in parameters["choice"].tolist()]

@@ -143,4 +143,5 @@ class RestorationDataModule(LightningDataModule):
         else:
             keys = fold("evaluation", PROTOCOL, index.cpu())
         degraded, mask, severity = self.corruption(clean, keys)
-        return Batch(clean, degraded, mask, severity, index, batch.get("label"))
+        kind = None if batch["split"] == "train" else self.corruption.kinds(keys, (clean.shape[-2], clean.shape[-1]))
+        return Batch(clean, degraded, mask, severity, index, batch.get("label"), kind)

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,9 +14,19 @@ from restoration.batch import Batch
 from restoration.keyed import fold
 from restoration.metrics.bootstrap import Bootstrap
 from restoration.metrics.classical import biharmonic_fill, diffusion_fill, mean_fill
-from restoration.metrics.frechet import FeatureStatistics, FrechetDistance, frechet_distance
-from restoration.metrics.image import gradient_energy, measure
-from restoration.metrics.summary import Columns, plain, severity_table, stack_columns, summary
+from restoration.metrics.frechet import FrechetDistance, GroupedStatistics
+from restoration.metrics.image import gradient_energy
+from restoration.metrics.judged import Judged
+from restoration.metrics.samples import differ, over_samples, solver_error
+from restoration.metrics.summary import (
+    Columns,
+    group_table,
+    kind_groups,
+    plain,
+    severity_groups,
+    stack_columns,
+)
+from restoration.sampler import Euler, Sampler
 
 __all__ = ["Evaluation", "EvaluationResult", "Restores"]
 
@@ -30,7 +40,9 @@ class Restores(Protocol):
 
     sampler: Any
 
-    def restore(self, degraded: Tensor, keys: Tensor, nfe: int | None = None) -> Tensor: ...
+    def restore(
+        self, degraded: Tensor, keys: Tensor, nfe: int | None = None, sampler: Sampler | None = None
+    ) -> Tensor: ...
 
 
 @dataclass
@@ -51,16 +63,20 @@ class EvaluationResult:
 class Evaluation:
     """Restores images at each NFE and compares with the clean ones, as protocol.md lays down.
 
-    Every mean comes with a 95 % bootstrap interval over images under its name + `_ci`; the Fréchet distance has
-    none. The sampling noise of an image is keyed by (seed, "sampling", sample number, image index), so it depends
-    on neither the batch size nor the other images.
+    Every mean comes with a 95 % interval under its name + `_ci`: a bootstrap over images, for the Fréchet distance a
+    jackknife over groups of them. The sampling noise of an image is keyed by (seed, "sampling", sample number, image
+    index), so it depends on neither the batch size nor the other images.
 
     Args:
         images: how many images to evaluate, from the start of the batches; None takes all.
         nfe: numbers of passes through the flow network. The report's `restored` is the first, so put the best in
             PSNR there: with a noisy source that is 1, the posterior mean.
-        spread_samples: how many samples of one image the sample spread is taken over; below 2 leaves it out.
+        samples: results for each image, from different noise. Figures are means over them, the Fréchet distance too;
+            a list under its name + `_samples` has them apart. One is enough where there is no noise.
+        spread_samples: how many samples of one image the sample spread, and the mean of samples, are taken over;
+            below 2 leaves them out.
         spread_images: on how many images, from the start.
+        reference: Euler steps to whose result the same noise's is compared, on the same images; None leaves it out.
         seed: of the sampling noise and of the bootstrap.
         frechet: adds its distance to the clean images, under its name; None leaves it out.
         bins: number of equal severity intervals of `by_severity`.
@@ -68,15 +84,17 @@ class Evaluation:
             bfloat16 moved no mean by more than 0.005 dB.
 
     Raises:
-        ValueError: no NFE, one below 1 or one twice; no image asked for, or none in the batches.
+        ValueError: no NFE, one below 1 or one twice; no image or sample asked for, or no image in the batches.
     """
 
     def __init__(
         self,
         images: int | None = 1000,
         nfe: Sequence[int] = (1, 8),
+        samples: int = 1,
         spread_samples: int = 8,
         spread_images: int = 64,
+        reference: int | None = None,
         seed: int = 0,
         frechet: FrechetDistance | None = None,
         bins: int = 4,
@@ -87,10 +105,13 @@ class Evaluation:
             raise ValueError(f"evaluation.nfe is {list(nfe)}; give different whole numbers from 1 up, such as [1,8]")
         if images is not None and images < 1:
             raise ValueError(f"evaluation.images is {images}; give a number from 1 up, or null for all")
+        if samples < 1:
+            raise ValueError(f"evaluation.samples is {samples}; give a number from 1 up")
         if bins < 1:
             raise ValueError(f"evaluation.bins is {bins}; give the number of severity intervals, such as 4")
-        self.images, self.seed, self.bins = images, seed, bins
+        self.images, self.samples, self.seed, self.bins = images, samples, seed, bins
         self.spread_samples, self.spread_images = spread_samples, spread_images
+        self.reference = reference
         self.frechet = frechet
         self.dtype = dtype
 
@@ -106,32 +127,38 @@ class Evaluation:
             FloatingPointError: a restored image is not finite.
         """
         began = time.perf_counter()
-        methods = ["identity", *CLASSICAL, *self.nfe]
-        parts: dict[Any, list[dict[str, Tensor]]] = {method: [] for method in methods}
+        judged = {method: Judged() for method in ("identity", *CLASSICAL, *self.nfe)}
+        clean_features = GroupedStatistics()
         facts: list[dict[str, Tensor]] = []
-        features: dict[Any, FeatureStatistics] = {key: FeatureStatistics() for key in ("clean", "identity", *self.nfe)}
+        kinds: list[str] = []
         pictures: dict[str, list[Tensor]] = {}
         clocks = {nfe: _Clock() for nfe in self.nfe}
+        noisy: dict[int, bool] = {}
 
         seen = 0
         for batch in self._first_images(batches):
             # Restore, then measure; the baselines know the mask, the restorer does not.
-            outputs: dict[Any, Tensor] = {"identity": batch.degraded}
-            if batch.mask.any():
-                outputs |= {name: fill(batch.degraded, batch.mask) for name, fill in CLASSICAL.items()}
+            outputs: dict[Any, list[Tensor]] = {"identity": [batch.degraded]}
+            holes = bool(batch.mask.any())
+            for name, fill in CLASSICAL.items():
+                outputs[name] = [fill(batch.degraded, batch.mask) if holes else batch.degraded]
             for nfe in self.nfe:
                 with clocks[nfe].running(batch):
-                    outputs[nfe] = self._restore(restorer, batch.degraded, batch.index, 0, nfe)
-                if not outputs[nfe].isfinite().all():
+                    first = self._restore(restorer, batch, 0, nfe)
+                if not first.isfinite().all():
                     raise FloatingPointError(f"the restorer gave NaN or infinity at {nfe} NFE: its weights are broken")
-            for method in methods:
-                parts[method].append(measure(outputs.get(method, batch.degraded), batch.clean, batch.mask))
+                if not seen:
+                    several, few = max(self.samples, self.spread_samples) > 1, batch.first(PICTURES)
+                    noisy[nfe] = several and differ(first[:PICTURES], self._restore(restorer, few, 1, nfe))
+                further = range(1, self.samples if noisy[nfe] else 1)
+                outputs[nfe] = [first, *(self._restore(restorer, batch, sample, nfe) for sample in further)]
+            for method, images in outputs.items():
+                judged[method].add(images, batch, self.frechet if method not in CLASSICAL else None)
             for nfe in self.nfe:
-                if self.spread_samples > 1:
-                    parts[nfe][-1] |= self._spread(restorer, batch, outputs[nfe], nfe, seen)
+                near = batch.first(max(0, self.spread_images - seen))
+                judged[nfe].add_closer_look(self._closer_look(restorer, near, outputs[nfe], nfe, noisy[nfe]))
             if self.frechet is not None:
-                for key, statistics in features.items():
-                    statistics.update(self.frechet.features(batch.clean if key == "clean" else outputs[key]))
+                clean_features.update(self.frechet.features(batch.clean), batch.index)
 
             facts.append({
                 "index": batch.index,
@@ -139,29 +166,30 @@ class Evaluation:
                 "hole": batch.mask.float().mean(dim=(1, 2, 3)),
                 "texture_clean": gradient_energy(batch.clean, batch.mask),
             })  # fmt: skip
+            kinds += batch.kind or []
             if seen < PICTURES:
-                shown = {"degraded": batch.degraded, **{f"NFE {n}": outputs[n] for n in self.nfe}, "clean": batch.clean}
-                for title, images in shown.items():
-                    pictures.setdefault(title, []).append(images[: PICTURES - seen].float().cpu())
+                columns = {"degraded": batch.degraded, **{f"NFE {n}": outputs[n][0] for n in self.nfe}}
+                for title, column in {**columns, "clean": batch.clean}.items():
+                    pictures.setdefault(title, []).append(column[: PICTURES - seen].float().cpu())
             seen += len(batch)
         if not seen:
             raise ValueError("there are no images to evaluate: the batches are empty")
 
         fact = stack_columns(facts)
-        figures = {method: stack_columns(part) for method, part in parts.items()}
         bootstrap = Bootstrap(seen, seed=self.seed)
-        tables = {method: summary(bootstrap, columns, fact["texture_clean"]) for method, columns in figures.items()}
-        if self.frechet is not None:
-            for key in ("identity", *self.nfe):
-                distance = frechet_distance(features[key], features["clean"]) if seen > 1 else None
-                tables[key][self.frechet.name] = distance
+        tables = {method: part.table(bootstrap, fact["texture_clean"]) for method, part in judged.items()}
+        if self.frechet is not None and seen > 1:
+            for method in ("identity", *self.nfe):
+                tables[method] |= judged[method].frechet_table(self.frechet.name, clean_features)
 
         solver = type(restorer.sampler).__name__
         by_nfe = [
             {"nfe": nfe, "solver": solver, **tables[nfe], "images_per_second": clocks[nfe].images_per_second}
             for nfe in self.nfe
         ]
+        figures = {method: part.columns() for method, part in judged.items()}
         restored = {nfe: figures[nfe] for nfe in self.nfe}
+        groups = (bootstrap, figures["identity"], restored)
         report = {
             "n": seen,
             "seed": self.seed,
@@ -169,51 +197,48 @@ class Evaluation:
             "classical": {name: tables[name] for name in CLASSICAL} if fact["hole"].any() else {},
             "restored": by_nfe[0],
             "by_nfe": by_nfe,
-            "by_severity": severity_table(bootstrap, fact["severity"], figures["identity"], restored, self.bins),
+            "by_severity": group_table(severity_groups(fact["severity"], self.bins), *groups),
+            "by_kind": group_table(kind_groups(kinds), *groups),
             "seconds": time.perf_counter() - began,
             "images_per_second": by_nfe[0]["images_per_second"],
         }
         shown = {title: torch.cat(images) for title, images in pictures.items()}
         return EvaluationResult(plain(report), self._rows(fact, figures), shown)
 
-    def _restore(self, restorer: Restores, degraded: Tensor, index: Tensor, sample: int, nfe: int) -> Tensor:
-        keys = fold(self.seed, "sampling", sample, index)
-        with torch.autocast(degraded.device.type, self.dtype, enabled=self.dtype is not None):
-            return restorer.restore(degraded, keys, nfe).float()
+    def _restore(
+        self, restorer: Restores, batch: Batch, sample: int, nfe: int, sampler: Sampler | None = None
+    ) -> Tensor:
+        keys = fold(self.seed, "sampling", sample, batch.index)
+        options = {} if sampler is None else {"sampler": sampler}
+        with torch.autocast(batch.degraded.device.type, self.dtype, enabled=self.dtype is not None):
+            return restorer.restore(batch.degraded, keys, nfe, **options).float()
 
     def _first_images(self, batches: Iterable[Batch]) -> Iterable[Batch]:
         """The batches, the last one cut so that `images` come in all."""
         left = self.images
         for batch in batches:
             if left is not None:
-                if len(batch) > left:
-                    cut: dict[str, Any] = {}
-                    for field in fields(batch):
-                        value = getattr(batch, field.name)
-                        cut[field.name] = None if value is None else value[:left]
-                    batch = Batch(**cut)
+                batch = batch.first(left)
                 left -= len(batch)
             yield batch
             if left == 0:
                 return
 
-    def _spread(self, restorer: Restores, batch: Batch, first: Tensor, nfe: int, seen: int) -> dict[str, Tensor]:
-        """Standard deviation over samples of one image, mean over the pixels of the hole and of the rest: (B,), NaN
-        for images beyond the first `spread_images`."""
-        chosen = slice(0, max(0, self.spread_images - seen))
-        degraded, index, mask = batch.degraded[chosen], batch.index[chosen], batch.mask[chosen]
-        spread = {name: torch.full_like(batch.severity, torch.nan) for name in ("spread_hole", "spread_known")}
-        if len(index) == 0:
-            return spread
-        samples = [first[chosen].clamp(0.0, 1.0)]
-        for sample in range(1, self.spread_samples):
-            samples.append(self._restore(restorer, degraded, index, sample, nfe).clamp(0.0, 1.0))
-            if sample == 1 and torch.equal(samples[0], samples[1]):
-                break  # no noise in this restorer: all further samples are this one again
-        deviation = torch.stack(samples).float().std(dim=0).mean(dim=1, keepdim=True)
-        for values, region in zip(spread.values(), (mask, ~mask), strict=True):
-            values[chosen] = (deviation * region).sum(dim=(1, 2, 3)) / region.sum(dim=(1, 2, 3))
-        return spread
+    def _closer_look(
+        self, restorer: Restores, batch: Batch, samples: list[Tensor], nfe: int, noisy: bool
+    ) -> dict[str, Tensor]:
+        """Further figures (B,) of the batch, the samples of which may hold more images."""
+        figures: dict[str, Tensor] = {}
+        if self.spread_samples > 1 and len(batch):
+            near = [sample[: len(batch)] for sample in samples[: self.spread_samples]]
+            # Without noise all further samples are the first one again.
+            for sample in range(len(near), self.spread_samples if noisy else 1):
+                near.append(self._restore(restorer, batch, sample, nfe))
+            figures |= over_samples(near if noisy else 2 * near, batch)
+        if self.reference is not None and len(batch):
+            reference = self._restore(restorer, batch, 0, self.reference, Euler())
+            figures |= solver_error(samples[0][: len(batch)], reference)
+        return figures
 
     def _rows(self, facts: Columns, figures: dict[Any, Columns]) -> list[dict[str, Any]]:
         """One row per image and NFE."""

@@ -1,10 +1,16 @@
 """Fréchet distance between two sets of images, over the features of a network that is named with the figure."""
 
+from collections.abc import Sequence
+
 import torch
 from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor, nn
 
-__all__ = ["FeatureStatistics", "FrechetDistance", "frechet_distance"]
+__all__ = ["FeatureStatistics", "FrechetDistance", "GroupedStatistics", "frechet_distance", "frechet_interval"]
+
+GROUPS = 10
+"""Into which images are dealt for the interval of a Fréchet distance."""
+_STUDENT = 2.262  # 97.5 % of Student's t with GROUPS − 1 degrees of freedom
 
 
 class FeatureStatistics:
@@ -18,7 +24,7 @@ class FeatureStatistics:
     def update(self, features: Tensor) -> None:
         """Adds features (B, D)."""
         features = features.detach().cpu().double()
-        if self.count == 0:
+        if len(self.total) == 0:
             self.total = torch.zeros(features.shape[1], dtype=torch.float64)
             self.outer = torch.zeros(features.shape[1], features.shape[1], dtype=torch.float64)
         self.count += len(features)
@@ -62,6 +68,48 @@ def frechet_distance(one: FeatureStatistics, other: FeatureStatistics) -> float:
     overlap = torch.linalg.eigvalsh(root @ covariance_other @ root).clamp(min=0.0).sqrt().sum()
     distance = (one.mean - other.mean).square().sum() + covariance.trace() + covariance_other.trace() - 2.0 * overlap
     return max(float(distance), 0.0)
+
+
+class GroupedStatistics:
+    """Statistics of images dealt into groups by their index, so that any group can be left out."""
+
+    def __init__(self) -> None:
+        self.groups = [FeatureStatistics() for _ in range(GROUPS)]
+
+    def update(self, features: Tensor, index: Tensor) -> None:
+        """Adds features (B, D) of the images of that index (B,)."""
+        for number, group in enumerate(self.groups):
+            group.update(features[index % GROUPS == number])
+
+    def joined(self, without: int | None = None) -> FeatureStatistics:
+        """Of all images, or of all but one group's."""
+        joined = FeatureStatistics()
+        for number, group in enumerate(self.groups):
+            if number != without and group.count:
+                joined.count += group.count
+                joined.total = joined.total + group.total if len(joined.total) else group.total
+                joined.outer = joined.outer + group.outer if len(joined.outer) else group.outer
+        return joined
+
+
+def frechet_interval(samples: Sequence[GroupedStatistics], other: GroupedStatistics) -> tuple[float, float] | None:
+    """95 % interval of the mean of the samples' distances to the others, by a jackknife over groups (Efron 1982).
+
+    Each group is left out of both sides at once, as the images are the same ones. None where a group is empty: there
+    are too few images.
+    """
+    if any(group.count < 2 for statistics in (*samples, other) for group in statistics.groups):
+        return None
+
+    def distance(without: int | None) -> Tensor:
+        reference = other.joined(without)
+        distances = [frechet_distance(sample.joined(without), reference) for sample in samples]
+        return torch.tensor(distances, dtype=torch.float64).mean()
+
+    left_out = torch.stack([distance(number) for number in range(GROUPS)])
+    error = ((GROUPS - 1) * left_out.var(unbiased=False)).sqrt()
+    middle = distance(None)
+    return float(middle - _STUDENT * error), float(middle + _STUDENT * error)
 
 
 class FrechetDistance:

@@ -9,7 +9,16 @@ from torch import Tensor
 
 from restoration.metrics.bootstrap import Bootstrap
 
-__all__ = ["Columns", "plain", "severity_table", "stack_columns", "summary"]
+__all__ = [
+    "Columns",
+    "Groups",
+    "group_table",
+    "kind_groups",
+    "plain",
+    "severity_groups",
+    "stack_columns",
+    "summary",
+]
 
 Columns = dict[str, np.ndarray]
 """Figures of one method: name -> (n,), NaN where an image has no such figure."""
@@ -17,7 +26,8 @@ Columns = dict[str, np.ndarray]
 
 def stack_columns(batches: list[dict[str, Tensor]]) -> Columns:
     """Joins the figures (B,) of successive batches."""
-    return {name: torch.cat([batch[name] for batch in batches]).cpu().numpy() for name in batches[0]}
+    names = batches[0] if batches else ()
+    return {name: torch.cat([batch[name] for batch in batches]).cpu().numpy() for name in names}
 
 
 def plain(value: Any) -> Any:
@@ -43,31 +53,47 @@ def summary(bootstrap: Bootstrap, columns: Columns, texture_clean: np.ndarray) -
     return _with_intervals(figures)
 
 
-def severity_table(
-    bootstrap: Bootstrap, severity: np.ndarray, identity: Columns, restored: dict[int, Columns], bins: int
-) -> list[dict[str, Any]]:
-    """One entry per equal interval of severity that has images.
+Groups = list[tuple[dict[str, Any], np.ndarray]]
+"""What names a group of images, and which they are: bool (n,)."""
 
-    Each has `low`, `high`, `n`, the identity's figures, and per NFE the restored figures with their gains: restored
+
+def severity_groups(severity: np.ndarray, bins: int) -> Groups:
+    """The images in equal intervals of severity (n,), `low` to `high`; those that have any."""
+    place = np.minimum((severity * bins).astype(int), bins - 1)
+    return [
+        ({"low": float(number / bins), "high": float((number + 1) / bins)}, place == number)
+        for number in np.unique(place)
+    ]
+
+
+def kind_groups(kinds: list[str]) -> Groups:
+    """The images by the kind of their damage, `kind`; no group where the corruption names none."""
+    return [({"kind": kind}, np.array([own == kind for own in kinds])) for kind in sorted(set(kinds))]
+
+
+def group_table(
+    groups: Groups, bootstrap: Bootstrap, identity: Columns, restored: dict[int, Columns]
+) -> list[dict[str, Any]]:
+    """One entry per group of images.
+
+    Each has the group's name, `n`, the identity's figures, and per NFE the restored figures with their gains: restored
     less identity, image by image.
     """
-    place = np.minimum((severity * bins).astype(int), bins - 1)
     names = ("psnr", "psnr_hole", "psnr_known")
     entries = []
-    for number in np.unique(place):
-        inside = np.where(place == number, 1.0, np.nan)
+    for name, chosen in groups:
+        inside = np.where(chosen, 1.0, np.nan)
         entry: dict[str, Any] = {
-            "low": float(number / bins),
-            "high": float((number + 1) / bins),
-            "n": int((place == number).sum()),
-            "identity": _with_intervals({name: bootstrap.mean(identity[name] * inside) for name in names}),
+            **name,
+            "n": int(chosen.sum()),
+            "identity": _with_intervals({figure: bootstrap.mean(identity[figure] * inside) for figure in names}),
             "by_nfe": [],
         }
         for nfe, columns in restored.items():
-            figures = {name: columns[name] for name in names}
+            figures = {figure: columns[figure] for figure in names}
             figures["gain"] = columns["psnr"] - identity["psnr"]
             figures["gain_known"] = columns["psnr_known"] - identity["psnr_known"]
-            table = _with_intervals({name: bootstrap.mean(values * inside) for name, values in figures.items()})
+            table = _with_intervals({figure: bootstrap.mean(values * inside) for figure, values in figures.items()})
             entry["by_nfe"].append({"nfe": nfe, **table})
         entries.append(entry)
     return entries

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from restoration.corruption import BlockMask, Erase, GaussianBlur, MotionBlur, OneOf, SaltPepper, Sequence
+from restoration.corruption import BlockMask, Corruption, Erase, GaussianBlur, MotionBlur, OneOf, SaltPepper, Sequence
 from restoration.keyed import fold
 
 
@@ -49,6 +49,7 @@ def test_one_of_applies_the_choice_to_its_image():
     parameters = operator.sample(torch.ones(30), keys, (32, 32))
     degraded, mask = operator.apply(images, parameters)
     assert parameters["choice"].unique().tolist() == [0, 1, 2]
+    assert operator.kinds(parameters) == [list(choices)[number] for number in parameters["choice"]]
     for number, name in enumerate(choices):
         rows = parameters["choice"] == number
         everywhere, holes = choices[name].apply(images, parameters[name])
@@ -63,3 +64,16 @@ def test_the_choice_does_not_tell_the_severity_or_the_parameters():
     first = drawn["choice"] == 0
     angle = drawn["motion"]["angle"] / math.pi
     assert abs(angle[first].mean() - angle[~first].mean()) < 4 * math.sqrt(1 / 12 * 4 / 8000)
+
+
+def test_kinds_join_along_a_sequence_and_one_kind_has_no_name():
+    blur, noise = OneOf({"motion": MotionBlur(), "gaussian": GaussianBlur()}), OneOf({"salt": SaltPepper()})
+    keys = torch.arange(20)
+
+    def kinds(operator):
+        return operator.kinds(operator.sample(torch.ones(20), keys, (16, 16)))
+
+    assert kinds(Erase()) is None and kinds(Sequence({"a": Erase(), "b": MotionBlur()})) is None
+    assert set(kinds(Sequence({"blur": blur, "erase": Erase()}))) == {"motion", "gaussian"}
+    assert Corruption(blur).kinds(keys, (16, 16)) == kinds(blur)
+    assert set(kinds(Sequence({"blur": blur, "noise": noise}))) == {"motion + salt", "gaussian + salt"}

@@ -5,7 +5,13 @@ import torch
 from torch import nn
 from torchmetrics.image.fid import _compute_fid
 
-from restoration.metrics.frechet import FeatureStatistics, FrechetDistance, frechet_distance
+from restoration.metrics.frechet import (
+    FeatureStatistics,
+    FrechetDistance,
+    GroupedStatistics,
+    frechet_distance,
+    frechet_interval,
+)
 
 
 def statistics(features: torch.Tensor, batch: int = 100) -> FeatureStatistics:
@@ -56,6 +62,43 @@ def test_fewer_images_than_features():
 def test_one_image_has_no_covariance():
     with pytest.raises(ValueError, match="at least 2 images"):
         frechet_distance(statistics(torch.zeros(1, 3)), statistics(torch.zeros(5, 3)))
+
+
+def grouped(features: torch.Tensor) -> GroupedStatistics:
+    result = GroupedStatistics()
+    for part, index in zip(features.split(60), torch.arange(len(features)).split(60), strict=True):
+        result.update(part, index)
+    return result
+
+
+def test_groups_join_to_the_whole_and_leave_one_out():
+    features = torch.randn(130, 3, generator=torch.Generator().manual_seed(6), dtype=torch.float64)
+    torch.testing.assert_close(grouped(features).joined().covariance, features.T.cov())
+    others = features[torch.arange(130) % 10 != 4]
+    left = grouped(features).joined(without=4)
+    assert left.count == len(others) == 117
+    torch.testing.assert_close(left.mean, others.mean(dim=0))
+
+
+def test_the_interval_holds_the_distance_as_often_as_it_says():
+    """One feature, a shift of 1 with unit noise: the distance's standard deviation over sets is about 2·√(2/n)."""
+    covered, widths, distances = 0, [], []
+    for seed in range(200):
+        generator = torch.Generator().manual_seed(seed)
+        one, other = (torch.randn(200, 1, generator=generator, dtype=torch.float64) for _ in range(2))
+        interval = frechet_interval([grouped(one + 1)], grouped(other))
+        assert interval is not None
+        covered += interval[0] <= 1 <= interval[1]
+        widths.append(interval[1] - interval[0])
+        distances.append(frechet_distance(statistics(one + 1), statistics(other)))
+    assert 0.9 <= covered / 200 <= 0.99
+    spread = torch.tensor(distances).std()
+    assert torch.tensor(widths).mean() == pytest.approx(float(2 * 2.262 * spread), rel=0.15)
+
+
+def test_too_few_images_have_no_interval():
+    features = torch.randn(15, 2)
+    assert frechet_interval([grouped(features)], grouped(features)) is None
 
 
 class Maps(nn.Module):
