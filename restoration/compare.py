@@ -1,6 +1,7 @@
 """Runs side by side: one table, and curves over corruption strength and over NFE.
 
 python -m restoration.compare outputs/blur_erase --output outputs/comparison
+python -m restoration.compare outputs/blur_erase --to outputs/blur_erase/first
 """
 
 import argparse
@@ -13,16 +14,18 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 from restoration.config import command
 from restoration.errors import UserError
+from restoration.metrics.bootstrap import Bootstrap
 
 __all__ = ["Report", "find", "main", "show", "table", "write_csv", "write_curves"]
 
 COLUMNS = (
-    *("group", "run", "method", "strength", "severity", "nfe", "solver", "n"),
+    *("group", "run", "method", "corruption", "strength", "severity", "nfe", "solver", "n"),
     *("psnr", "ssim", "psnr_hole", "psnr_known", "texture", "spread", "frechet", "frechet_over"),
     *("images_seen", "images_per_second"),
 )
@@ -74,6 +77,7 @@ class Report:
         common = {
             "group": self.group,
             "run": self.name,
+            "corruption": self.run.get("corruption"),
             "strength": self.strength,
             "severity": self.run.get("severity"),
             "n": self.metrics.get("n"),
@@ -87,6 +91,25 @@ class Report:
         points = sorted(self.metrics.get("by_nfe") or [], key=lambda point: point["nfe"])
         points = points or [self.metrics["restored"]]
         return rows + [{**common, **extra, "method": "restored", **_figures(point)} for point in points]
+
+    def per_image(self, nfe: int) -> dict[int, tuple[float, float]]:
+        """PSNR at that NFE and PSNR of the untouched input, by image index; nothing where no file has them."""
+        path = self.folder / "per_image.csv"
+        if not path.is_file():
+            return {}
+        with path.open(newline="") as file:
+            rows = [row for row in csv.DictReader(file) if row["nfe"] == str(nfe)]
+        return {int(row["index"]): (float(row["psnr"]), float(row["identity_psnr"])) for row in rows}
+
+    def less(self, other: "Report", nfe: int) -> tuple[float, float, float] | None:
+        """PSNR at that NFE less that of another run, image by image: mean and 95 % interval (bootstrap over images).
+
+        None where the two were not judged on the same damaged images.
+        """
+        own, theirs = self.per_image(nfe), other.per_image(nfe)
+        if not own or own.keys() != theirs.keys() or any(own[index][1] != theirs[index][1] for index in own):
+            return None
+        return Bootstrap(len(own)).mean(np.array([own[index][0] - theirs[index][0] for index in sorted(own)]))
 
 
 def _figures(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -121,13 +144,16 @@ def find(paths: Iterable[str | Path]) -> list[Report]:
     return sorted(reports, key=lambda report: (report.group, report.strength or 0.0, report.name, str(report.folder)))
 
 
-def _block(row: Mapping[str, Any]) -> tuple[str, float, str]:
+def _block(row: Mapping[str, Any]) -> tuple[str, str, float, str]:
     """Rows of one block are about images damaged alike."""
-    return row["group"], row["strength"] or 0.0, str(row["severity"])
+    return row["group"], str(row["corruption"]), row["strength"] or 0.0, str(row["severity"])
 
 
-def _rows(reports: Sequence[Report]) -> list[dict[str, Any]]:
-    """All rows; the baselines of runs on the same images stand once, above the runs."""
+def _rows(reports: Sequence[Report], to: Report | None = None) -> list[dict[str, Any]]:
+    """All rows; the baselines of runs on the same images stand once, above the runs.
+
+    Given a run to compare to, `less` is a row's PSNR less that run's (`Report.less`).
+    """
     seen = set()
     rows = []
     for report in reports:
@@ -137,6 +163,8 @@ def _rows(reports: Sequence[Report]) -> list[dict[str, Any]]:
                 if identity in seen:
                     continue
                 seen.add(identity)
+            elif to is not None and "nfe" in row:
+                row = {**row, "less": report.less(to, row["nfe"])}
             rows.append(row)
     # Stable: within a strength of a group baselines come first, then runs in their order, NFE ascending.
     return sorted(rows, key=lambda row: (*_block(row), row["method"] == "restored"))
@@ -145,26 +173,31 @@ def _rows(reports: Sequence[Report]) -> list[dict[str, Any]]:
 def _text(value: Any, digits: int) -> str:
     if value is None:
         return "-"
+    if isinstance(value, tuple):
+        return "{:+.{d}f} [{:+.{d}f}, {:+.{d}f}]".format(*value, d=digits)
     return f"{value:.{digits}f}" if isinstance(value, float) else str(value)
 
 
-def table(reports: Sequence[Report]) -> Table:
+def table(reports: Sequence[Report], to: Report | None = None) -> Table:
     """The runs' results and their baselines, one row for each method and NFE.
 
-    PSNR in dB; hole and known region apart. Texture: the hole's gradient energy over the clean one, 1 is right.
+    PSNR in dB, also less that of the run to compare to; hole and known region apart. Texture: the hole's gradient
+    energy over the clean one, 1 is right.
     Spread: standard deviation over samples inside the hole. A dash is a figure that a run did not measure.
     """
-    rows = _rows(reports)
+    rows = _rows(reports, to)
     networks = {row["frechet_over"] for row in rows if "frechet_over" in row}
     frechet = f"Fréchet\n{networks.pop()}" if len(networks) == 1 else "Fréchet"
     groups = {row["group"] for row in rows}
     columns: list[tuple[str, Callable[[dict[str, Any]], Any], int]] = [
         ("run", lambda row: row["run"] if row["method"] == "restored" else row["method"], 0),
+        *([("corruption", lambda row: row["corruption"], 0)] if len({row["corruption"] for row in rows}) > 1 else []),
         ("strength", lambda row: row["strength"], 2),
         ("severity", lambda row: row["severity"], 2),
         ("NFE", lambda row: row.get("nfe"), 0),
         ("solver", lambda row: row.get("solver"), 0),
         ("PSNR", lambda row: row.get("psnr"), 2),
+        (f"PSNR less\n{to.name if to else ''}", lambda row: row.get("less"), 2),
         ("SSIM", lambda row: row.get("ssim"), 3),
         ("hole", lambda row: row.get("psnr_hole"), 2),
         ("known", lambda row: row.get("psnr_known"), 2),
@@ -178,7 +211,7 @@ def table(reports: Sequence[Report]) -> Table:
     if groups:
         grid.add_column("group")
     for heading, _, _ in shown:
-        text = heading in ("run", "severity", "solver")
+        text = heading in ("run", "corruption", "severity", "solver")
         grid.add_column(heading, justify="left" if text else "right", overflow="fold" if text else "ellipsis")
     previous: tuple[Any, ...] | None = None
     for row in rows:
@@ -191,10 +224,10 @@ def table(reports: Sequence[Report]) -> Table:
     return grid
 
 
-def show(reports: Sequence[Report]) -> None:
+def show(reports: Sequence[Report], to: Report | None = None) -> None:
     """Print the table."""
     # A pipe has no width; rich's 80 columns would fold every cell.
-    Console(width=None if sys.stdout.isatty() else 160).print(table(reports))
+    Console(width=None if sys.stdout.isatty() else 160).print(table(reports, to))
 
 
 def write_csv(reports: Sequence[Report], path: Path) -> None:
@@ -252,9 +285,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m restoration.compare", description="Runs side by side.")
     parser.add_argument("runs", nargs="+", type=Path, help="run folders, or folders above them")
     parser.add_argument("--output", type=Path, help="also write compare.csv, strength.png and nfe.png here")
+    parser.add_argument("--to", type=Path, help="a run folder: also show each PSNR less that run's, image by image")
     options = parser.parse_args(arguments)
     reports = find(options.runs)
-    show(reports)
+    show(reports, Report.load(options.to) if options.to else None)
     if options.output:
         options.output.mkdir(parents=True, exist_ok=True)
         write_csv(reports, options.output / "compare.csv")

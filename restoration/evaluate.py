@@ -12,6 +12,7 @@ from typing import Any
 
 import hydra
 import torch
+from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
@@ -76,9 +77,13 @@ def describe(config: dict[str, Any], restorer: Restorer) -> dict[str, Any]:
 
 def open_checkpoint(config: DictConfig) -> tuple[Restorer, dict[str, Any], RestorationDataModule]:
     """The restorer of `config.checkpoint` on `config.device`, its training config as `config.data` and
-    `config.corruption` change it, and that config's data. A `config.sampler` replaces the restorer's own."""
+    `config.corruption` change it, and that config's data. A corruption chosen by name replaces the trained one, as a
+    `config.sampler` does the restorer's own."""
     device = config.device if config.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
     restorer, trained = Restorer.load_with_config(config.checkpoint, device)
+    if "_target_" in config.corruption:
+        trained["corruption"] = OmegaConf.to_container(config.corruption)
+        trained["corruption_name"] = HydraConfig.get().runtime.choices["corruption"]
     for group in ("data", "corruption"):
         changed = OmegaConf.merge(trained[group], config[group])
         check_keys(OmegaConf.create({group: changed}), OmegaConf.create({group: trained[group]}))

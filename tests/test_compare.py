@@ -150,3 +150,41 @@ def test_command_says_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str
         main([str(tmp_path)])
     said = capsys.readouterr().err
     assert ended.value.code == 2 and said.startswith("error: no metrics.json") and said.count("\n") == 1
+
+
+def leave_images(folder: Path, psnr: dict[int, float], identity: float = 15.0) -> None:
+    """per_image.csv at one NFE."""
+    with (folder / "per_image.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["index", "nfe", "psnr", "identity_psnr"])
+        writer.writerows([index, 1, value, identity] for index, value in psnr.items())
+
+
+def test_a_run_less_another_is_paired_by_image(tmp_path: Path):
+    """Images differ by 10 dB, runs by 0.5 ± 0.1 on each: only paired does the interval show it."""
+    levels = {index: 15.0 + 10 * (index % 2) for index in range(200)}
+    for name, gain, identity in (("first", 0.0, 15.0), ("second", 0.5, 15.0), ("other images", 0.5, 14.0)):
+        content = metrics(1.0)
+        content["run"]["name"] = name
+        leave(tmp_path / name, content)
+        wobble = {index: 0.1 * (-1) ** (index // 2) for index in levels} if gain else dict.fromkeys(levels, 0.0)
+        scores = {index: level + gain + wobble[index] for index, level in levels.items()}
+        leave_images(tmp_path / name, scores, identity)
+    first, second, other = (Report.load(tmp_path / name) for name in ("first", "second", "other images"))
+    mean, low, high = second.less(first, 1)
+    assert mean == pytest.approx(0.5) and 0.48 < low < 0.5 < high < 0.52
+    assert first.less(first, 1) == (0, 0, 0)
+    assert other.less(first, 1) is None and second.less(first, 8) is None
+    console = Console(width=220, record=True, file=StringIO())
+    console.print(table([second], first))
+    text = console.export_text()
+    assert f"+0.50 [+{low:.2f}, +{high:.2f}]" in text and "PSNR less" in text
+
+
+def test_other_damage_has_a_block_and_a_column(tmp_path: Path):
+    for corruption in ("blur_erase", "salt_pepper"):
+        content = metrics(1.0)
+        content["run"]["corruption"] = corruption
+        leave(tmp_path / corruption, content)
+    heading, *rows = [row for row in shown(find([tmp_path])) if "identity" in row or "corruption" in row]
+    assert heading[1] == "corruption" and [row[1] for row in rows] == ["blur_erase", "salt_pepper"]

@@ -70,6 +70,14 @@ def test_other_damage_and_another_solver(desk: Path):
     assert {point["solver"] for point in figures(desk / RUN)["by_nfe"]} == {"Euler"}
 
 
+def test_a_kind_of_damage_never_trained_on(desk: Path):
+    assert evaluate("corruption=salt_pepper", "corruption.strength=0.5", "output=unseen", "evaluation.images=3") == 0
+    unseen = figures(desk / "unseen")
+    assert unseen["run"]["corruption"] == "salt_pepper" and unseen["run"]["strength"] == 0.5
+    assert unseen["identity"]["psnr"] != figures(desk / RUN)["identity"]["psnr"] and unseen["by_kind"] == []
+    assert {entry["kind"] for entry in figures(desk / RUN)["by_kind"]} <= {"motion", "gaussian"}
+
+
 def test_another_precision_moves_the_figures_a_little(desk: Path):
     assert evaluate("precision=bf16-mixed", "output=rounded") == 0
     rounded, exact = figures(desk / "rounded"), figures(desk / RUN)
