@@ -101,6 +101,16 @@ def loggers(config: DictConfig, folder: Path, resolved: dict[str, Any]) -> list[
     return made
 
 
+def images_behind(config: dict[str, Any]) -> int:
+    """How many images a regression inside the source has seen: its training is part of this one's cost."""
+    if "restorer" not in config["source"]:
+        return 0
+    checkpoint = torch.load(config["source"]["restorer"]["path"], map_location="cpu", weights_only=True, mmap=True)
+    trained = checkpoint["config"]
+    batch_size = trained["data"]["batch_size"] * trained["trainer"].get("accumulate_grad_batches", 1)
+    return checkpoint["global_step"] * batch_size
+
+
 def train(config: DictConfig) -> Report:
     """One run, from the config to its folder.
 
@@ -119,10 +129,12 @@ def train(config: DictConfig) -> Report:
     seed_everything(config.seed, workers=True, verbose=False)
     data = instantiate(config.data, corruption=instantiate(config.corruption))
     data.prepare_data()
+    behind = images_behind(resolved)
     restorer = Restorer.build(resolved)
     objective = instantiate(config.objective)
     if config.data.batch_size == "auto":
         config.data.batch_size = data.batch_size = largest_batch_size(restorer, objective, config.data.image_size)
+        resolved["data"]["batch_size"] = data.batch_size
     plan(config)
     module = RestorationModule(
         restorer,
@@ -153,7 +165,7 @@ def train(config: DictConfig) -> Report:
     result = evaluation(judged, data.batches("test", module.device))
     steps = trainer.global_step
     run = describe(resolved, judged) | {
-        "images_seen": steps * data.batch_size * trainer.accumulate_grad_batches * trainer.world_size,
+        "images_seen": behind + steps * data.batch_size * trainer.accumulate_grad_batches * trainer.world_size,
         "steps": steps,
         "training_seconds": seconds,
     }

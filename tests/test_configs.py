@@ -208,7 +208,7 @@ def test_the_proposal_is_the_proposal_on_a_small_backbone_too():
 def test_every_contender_is_one_change_to_the_experiment(folder: Path):
     """By the real command as one sweep: all but the one that needs another run's checkpoint, two steps each."""
     contenders = [option for option in of("contender") if option != "posterior_mean"]
-    arguments = ["experiment=blur_erase", f"contender={','.join(contenders)}", *TINY, *FEW_PASSES]
+    arguments = ["experiment=blur_erase", "contender=glob(*,exclude=posterior_mean)", *TINY, *FEW_PASSES]
     assert run_command(main, *arguments, "trainer.max_steps=2", flags=["-m"]) == 0
     reports = [json.loads(path.read_text()) for path in folder.rglob("metrics.json")]
     assert {report["run"]["name"] for report in reports} == {f"run/{contender}" for contender in contenders}

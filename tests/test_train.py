@@ -64,6 +64,10 @@ def test_a_regression_becomes_part_of_the_flow_that_starts_from_it(finished: Pat
     before = Restorer.load(regression).state_dict()
     arguments = ["experiment=blur_erase", *TINY, *FEW_PASSES, "trainer.max_steps=3", "source=posterior_mean"]
     assert run_command(main, *arguments, f"source.restorer.path={regression}") == 0
+    # The regression's training counts: batches of 4, as the flow's.
+    steps = torch.load(regression, weights_only=True)["global_step"]
+    seen = json.loads((RUN / "metrics.json").read_text())["run"]["images_seen"]
+    assert steps > 0 and seen == (steps + 3) * 4
     regression.unlink()
     flow = Restorer.load(RUN / "checkpoints" / "best.ckpt")
     inner = flow.source.restorer.state_dict()
