@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 from scipy.optimize import minimize
 from torch import Tensor
 
-from restoration.config import allow_any_key, check_keys, command, reference_config
+from restoration.config import allow_any_key, autocast_dtype, check_keys, command, reference_config, resolve_precision
 from restoration.evaluate import open_checkpoint
 from restoration.keyed import fold
 from restoration.restorer import Restorer
@@ -68,16 +68,20 @@ def tune(
 @command
 def main(config: DictConfig) -> None:
     check_keys(config, reference_config())
-    restorer, _, data = open_checkpoint(config)
+    restorer, trained, data = open_checkpoint(config)
+    device = next(restorer.parameters()).device
+    dtype = autocast_dtype(resolve_precision(config.precision or trained["trainer"]["precision"], device.type))
     sampler = restorer.sampler
     batches, count = [], 0
-    for batch in data.batches("selection", next(restorer.parameters()).device):
+    for batch in data.batches("selection", device):
         batches.append((batch.degraded, batch.index))
         count += len(batch)
         if count >= config.images:
             break
     degraded, index = (torch.cat(parts)[: config.images] for parts in zip(*batches, strict=True))
-    warp, after, before = tune(restorer, degraded, fold(0, "sampling", 0, index), sampler, config.nfe, config.reference)
+    keys = fold(0, "sampling", 0, index)
+    with torch.autocast(device.type, dtype, enabled=dtype is not None):
+        warp, after, before = tune(restorer, degraded, keys, sampler, config.nfe, config.reference)
     solver = type(sampler).__name__
     print(
         f"{solver}, {config.nfe} NFE: RMSE to {config.reference} Euler steps {before:.4f} uniform, {after:.4f} warped"
