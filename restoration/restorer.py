@@ -91,7 +91,8 @@ class Restorer(nn.Module):
         padded = F.pad(degraded, (0, right, 0, bottom), mode="replicate")
         context = self.encode(padded)
         sampler = sampler or self.sampler
-        restored = sampler(self.field(context), self.start(context.mean, context.deviation, keys), nfe)
+        start = self.start(context.mean, context.deviation, keys)
+        restored = sampler(self.field(context), start, nfe, context.scale)
         return to_image(restored.float())[..., :height, :width]
 
     @classmethod

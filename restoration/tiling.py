@@ -93,7 +93,7 @@ def tiled_field(
     overlap: int = 64,
     batch_size: int = 8,
     kept: int = KEPT_TILES,
-) -> tuple[Velocity, Tensor, Tensor]:
+) -> tuple[Velocity, Tensor, Tensor, Tensor]:
     """The restorer's velocity field, evaluated in tiles, and where it starts.
 
     Args:
@@ -105,7 +105,7 @@ def tiled_field(
 
     Returns:
         velocity(x_t, t) with x_t (B, 3, H, W) in the flow's space and t (B,), as `restorer.field` gives it, and mean
-        (B, 3, H, W) and deviation (B, 1, H, W) of x_0, blended from the tiles' like the velocity.
+        (B, 3, H, W) and deviation (B, 1, H, W) of x_0 and the contexts' scale (B, 1, H, W), blended like the velocity.
 
     Raises:
         ValueError: see `windows`.
@@ -133,9 +133,9 @@ def tiled_field(
 
     def start(number: int) -> Tensor:
         context = contexts[number] if keep else restorer.encode(crop(degraded, number))
-        return torch.cat([context.mean, context.deviation], dim=1)
+        return torch.cat([context.mean, context.deviation, context.scale], dim=1)
 
-    mean, deviation = blend(start, channels=4).split([3, 1], dim=1)
+    mean, deviation, scale = blend(start, channels=5).split([3, 1, 1], dim=1)
 
     def field(number: int) -> Velocity:
         here = crop(mean, number), crop(deviation, number)
@@ -152,7 +152,7 @@ def tiled_field(
 
         return blend(part)
 
-    return velocity, mean, deviation
+    return velocity, mean, deviation, scale
 
 
 @torch.no_grad()
@@ -182,6 +182,6 @@ def restore_tiled(
     padded = F.pad(degraded, (0, -width % stride, 0, -height % stride), mode="replicate")
     overlap += -overlap % stride
     tile = max(tile + -tile % stride, 2 * overlap)
-    velocity, mean, deviation = tiled_field(restorer, padded, tile, overlap, batch_size)
-    x_1 = restorer.sampler(velocity, restorer.start(mean, deviation, keys), nfe)
+    velocity, mean, deviation, scale = tiled_field(restorer, padded, tile, overlap, batch_size)
+    x_1 = restorer.sampler(velocity, restorer.start(mean, deviation, keys), nfe, scale)
     return restorer.to_image(x_1.float())[..., :height, :width]

@@ -50,11 +50,11 @@ def tune(
     """
     context = restorer.encode(degraded)
     field, start = restorer.field(context), restorer.start(context.mean, context.deviation, keys)
-    target = restorer.to_image(Euler()(field, start, reference).float())
+    target = restorer.to_image(Euler(keep=sampler.keep)(field, start, reference, context.scale).float())
 
     def distance(logarithms: tuple[float, float]) -> float:
         warp = (math.exp(logarithms[0]), math.exp(logarithms[1]))
-        restored = restorer.to_image(type(sampler)(nfe, warp)(field, start).float())
+        restored = restorer.to_image(type(sampler)(nfe, warp, sampler.keep)(field, start, scale=context.scale).float())
         return float((restored - target).square().mean().sqrt())
 
     simplex = [[0.0, 0.0], [0.4, 0.0], [0.0, 0.4]]

@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 from restoration.backbone import Context
 from restoration.errors import UserError
-from restoration.flow import Degraded
 from restoration.restore import Task, main, plan, read, restore_pictures, write
 from restoration.restorer import Restorer
 from restoration.sampler import Euler
@@ -31,10 +30,10 @@ class Untouched(Restorer):
         nn.Module.__init__(self)
         self.anchor = nn.Parameter(torch.zeros(()))
         self.sampler = Euler(nfe=1)
-        self.source = Degraded(self.noise)
 
-    def encode(self, degraded: Tensor, mean: Tensor | None = None) -> Context:
-        return blank_context(self.to_model(degraded), mean)
+    def encode(self, degraded: Tensor, start: tuple[Tensor, Tensor] | None = None) -> Context:
+        y = self.to_model(degraded)
+        return blank_context(y, start or (y, torch.full_like(y[:, :1], self.noise)))
 
     def field(self, context: Context):
         return lambda x_t, t: torch.zeros_like(x_t)

@@ -84,9 +84,10 @@ def test_each_tile_is_encoded_once_and_a_large_picture_gives_the_same_result():
     x_t, t = torch.zeros_like(degraded), torch.tensor([0.25])
     places, _ = windows(64, 96, 32, 8, stride=8)
     restorer = Pointwise()
-    velocity, mean, deviation = tiled_field(restorer, degraded, 32, 8)
+    velocity, mean, deviation, scale = tiled_field(restorer, degraded, 32, 8)
     torch.testing.assert_close(mean, restorer.to_model(degraded))
     torch.testing.assert_close(deviation, torch.full_like(degraded[:, :1], 0.5))
+    torch.testing.assert_close(scale, torch.ones_like(deviation))
     once = [velocity(x_t, t) for _ in range(3)]
     assert restorer.encoded == len(places)
     again = tiled_field(restorer, degraded, 32, 8, kept=0)[0](x_t, t)

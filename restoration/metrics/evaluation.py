@@ -236,7 +236,7 @@ class Evaluation:
                 near.append(self._restore(restorer, batch, sample, nfe))
             figures |= over_samples(near if noisy else 2 * near, batch)
         if self.reference is not None and len(batch):
-            reference = self._restore(restorer, batch, 0, self.reference, Euler())
+            reference = self._restore(restorer, batch, 0, self.reference, Euler(keep=restorer.sampler.keep))
             figures |= solver_error(samples[0][: len(batch)], reference)
         return figures
 

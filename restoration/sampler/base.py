@@ -21,6 +21,9 @@ class Sampler(ABC):
         nfe: evaluations of the network unless the call says otherwise, 1 … 1000.
         warp: (a, b) of the grid t = 1 − (1 − s^a)^b on uniform s, Kumaraswamy's distribution function: a above 1
             makes the first steps short, b above 1 the last ones. (1, 1) is uniform; `restoration.tune` fits it.
+        keep: pixels expected nearer to clean than this, in the flow's [−1, 1], keep the velocity of the first
+            evaluation, by a share of 1 − (expected error / keep)². That one leads to the posterior mean; a sample
+            of what is nearly intact could only be worse. 0 samples every pixel.
 
     Attributes:
         evaluations: of the network in one step.
@@ -30,17 +33,26 @@ class Sampler(ABC):
     evaluations: int
     order: int
 
-    def __init__(self, nfe: int = 8, warp: tuple[float, float] = (1.0, 1.0)) -> None:
+    def __init__(self, nfe: int = 8, warp: tuple[float, float] = (1.0, 1.0), keep: float = 0.15) -> None:
+        if keep < 0:
+            raise ValueError(f"sampler.keep={keep}: it must not be negative")
         if len(warp) != 2 or min(warp) <= 0:
             raise ValueError(f"sampler.warp={list(warp)}: two numbers above 0 are needed")
         self.nfe = nfe
         self.warp = (float(warp[0]), float(warp[1]))
+        self.keep = keep
 
-    def __call__(self, velocity: Velocity, x_0: Tensor, nfe: int | None = None) -> Tensor:
+    def __call__(self, velocity: Velocity, x_0: Tensor, nfe: int | None = None, scale: Tensor | None = None) -> Tensor:
         """x_1 (B, 3, H, W) after exactly `nfe` evaluations.
 
         Where the count is not a multiple of the solver's own, the last step is Euler's; one evaluation is one Euler
         step with every solver.
+
+        Args:
+            velocity: the field.
+            x_0: (B, 3, H, W).
+            nfe: evaluations, 1 … 1000; None is the sampler's own number.
+            scale: (B, 1, H, W), the expected error that `keep` asks for; None samples every pixel.
 
         Raises:
             UserError: nfe outside 1 … 1000.
@@ -51,6 +63,8 @@ class Sampler(ABC):
         whole, rest = divmod(nfe, self.evaluations)
         grid = self.grid(whole + rest)
         self.reset()
+        if scale is not None and self.keep:
+            velocity = keeping_first(velocity, (scale / self.keep).square().clamp(max=1))
         x = x_0
         for number, (t, t_next) in enumerate(zip(grid, grid[1:], strict=False)):
             if number < whole:
@@ -71,6 +85,19 @@ class Sampler(ABC):
     @abstractmethod
     def step(self, velocity: Velocity, x: Tensor, t: float, t_next: float) -> Tensor:
         """x at t_next."""
+
+
+def keeping_first(velocity: Velocity, changing: Tensor) -> Velocity:
+    """The velocity of the first call, but for a share `changing` in [0, 1] of it that follows the field."""
+    first: Tensor | None = None
+
+    def kept(x: Tensor, t: Tensor) -> Tensor:
+        nonlocal first
+        now = velocity(x, t)
+        first = now if first is None else first
+        return torch.lerp(first, now, changing)
+
+    return kept
 
 
 def times(x: Tensor, t: float) -> Tensor:

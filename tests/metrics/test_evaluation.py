@@ -18,6 +18,8 @@ from restoration.metrics.image import psnr_region
 class Euler:
     """Names the solver."""
 
+    keep = 0.0
+
 
 class Fake:
     """Returns what it is told to, plus keyed noise of deviation sigma in the hole."""

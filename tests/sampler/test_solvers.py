@@ -143,3 +143,21 @@ def test_a_second_trajectory_forgets_the_first(solver):
 @every
 def test_float32_stays_float32(solver):
     assert solver()(nonlinear, x_0.float(), 3).dtype == torch.float32
+
+
+@every
+def test_what_is_nearly_intact_keeps_its_first_velocity(solver):
+    """dx/dt = −x. Kept to a share of 1 − ¼, the solution is x_0·(4·exp(−t/4) − 3); kept wholly, a straight line."""
+
+    def decay(x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        return -x
+
+    def end(scale: float) -> torch.Tensor:
+        return solver(keep=0.2)(decay, x_0, 256, torch.full_like(x_0[:, :1], scale))
+
+    torch.testing.assert_close(end(0.0), torch.zeros_like(x_0), atol=1e-12, rtol=0)
+    torch.testing.assert_close(end(0.1), x_0 * (4 * math.exp(-0.25) - 3), atol=1e-3, rtol=0)
+    for free in (end(0.2), end(5.0), solver(keep=0)(decay, x_0, 256, torch.zeros_like(x_0[:, :1]))):
+        assert torch.equal(free, solver(keep=0.2)(decay, x_0, 256))
+    with pytest.raises(ValueError, match="sampler.keep=-1"):
+        solver(keep=-1)
