@@ -173,16 +173,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
         batch = max(1, options.batch * options.size[0] ** 2 // size**2)
         for task in [*options.nfe, *(STAGES if options.train else ())]:
             how: tuple[int | str, int, int, str, str] = (task, size, batch, device, precision)
-            seconds = measure([work(*one, *how) for one in built], options.rounds, device)
+            calls = [work(restorer, objective, *how) for restorer, objective in built]
+            seconds = measure(calls, options.rounds, device)
             first = statistics.median(seconds[0])
             # The first's two rows share one figure: a process's memory does not depend on the company.
-            bytes_ = {name: memory(name, overrides, *how) for name in options.backbones} if options.memory else {}
+            peaks = {name: memory(name, overrides, *how) for name in options.backbones} if options.memory else {}
             for name, times in zip(names, seconds, strict=True):
                 middle = statistics.median(times)
                 figures = [f"{1000 * figure / batch:.2f}" for figure in (middle, min(times), max(times))]
                 figures.append(f"{middle / first:.2f}")
                 if options.memory:
-                    figures.append(f"{bytes_[name] / 1e6:.0f}")
+                    figures.append(f"{peaks[name] / 1e6:.0f}")
                 table.add_row(name, str(size), str(batch), str(task), *figures)
             table.add_section()
     Console().print(table)
