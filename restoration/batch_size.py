@@ -10,7 +10,7 @@ from restoration.keyed import fold
 from restoration.objective import Objective
 from restoration.restorer import Restorer
 
-__all__ = ["largest_batch_size"]
+__all__ = ["largest_batch_size", "training_pass"]
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ def largest_batch_size(restorer: Restorer, objective: Objective, image_size: int
     size = 2
     try:
         while size < limit:
-            _step(restorer, objective, 2 * size, image_size)
+            training_pass(restorer, objective, 2 * size, image_size, "cuda", torch.bfloat16)
             size *= 2
     except torch.OutOfMemoryError:
         pass
@@ -47,11 +47,22 @@ def largest_batch_size(restorer: Restorer, objective: Objective, image_size: int
     return size // 2
 
 
-def _step(restorer: Restorer, objective: Objective, size: int, pixels: int) -> None:
-    images = torch.rand(size, 3, pixels, pixels, device="cuda")
-    index = torch.arange(size, device="cuda")
-    mask = torch.zeros(size, 1, pixels, pixels, dtype=torch.bool, device="cuda")
-    batch = Batch(images, images, mask, torch.zeros(size, device="cuda"), index)
-    with torch.autocast("cuda", torch.bfloat16):
+def training_pass(
+    restorer: Restorer, objective: Objective, size: int, pixels: int, device: str, dtype: torch.dtype | None
+) -> None:
+    """A training step without its optimiser, forward and backward, on random images.
+
+    Args:
+        restorer, objective: what is trained; the restorer on the device.
+        size: of the batch.
+        pixels: side of an image.
+        device: "cpu" or "cuda".
+        dtype: of autocast; None is without.
+    """
+    images = torch.rand(size, 3, pixels, pixels, device=device)
+    index = torch.arange(size, device=device)
+    mask = torch.zeros(size, 1, pixels, pixels, dtype=torch.bool, device=device)
+    batch = Batch(images, images, mask, torch.zeros(size, device=device), index)
+    with torch.autocast(device, dtype, enabled=dtype is not None):
         loss, _ = objective(restorer, batch, fold(0, index))
     loss.backward()

@@ -1,81 +1,158 @@
-"""How fast backbones restore: interleaved in one process, as ratios to the first.
+"""How fast backbones restore and train, interleaved in one process, as ratios to the first; and in how much memory.
 
 python -m restoration.benchmark resnet34_unet resnet34_unet_state --nfe 1 8 100
+python -m restoration.benchmark resnet34_unet "resnet34_unet backbone.depth=1" --size 64 128 --train --memory
 """
 
 import argparse
+import multiprocessing
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import torch
 from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from rich.console import Console
 from rich.table import Table
 
+from restoration.batch_size import training_pass
 from restoration.config import autocast_dtype, command, resolve_precision
 from restoration.errors import UserError
+from restoration.objective import Objective
 from restoration.restorer import Restorer
 
-__all__ = ["build", "main", "measure"]
+__all__ = ["build", "main", "measure", "memory", "work"]
 
 CONF = Path(__file__).parents[1] / "conf"
 
+# What is timed beside restoring: training steps while the encoder is frozen, and of all parameters.
+STAGES = ("stage 1", "stage 2")
 
-def build(backbone: str, overrides: Sequence[str] = ()) -> Restorer:
-    """A restorer of the default config with an option of the group `backbone`, of random weights."""
+
+def build(contender: str, overrides: Sequence[str] = ()) -> tuple[Restorer, Objective]:
+    """A restorer of the default config and its objective.
+
+    Args:
+        contender: an option of the group `backbone`, then overrides of its own, separated by spaces.
+        overrides: of every contender.
+
+    Returns:
+        The restorer, with random weights and batch statistics that stay, as pretrained ones do; and the objective.
+    """
+    backbone, *own = contender.split()
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = compose("train", [f"backbone={backbone}", "backbone.encoder.weights=random", *overrides])
+        config = compose("train", [f"backbone={backbone}", "backbone.encoder.weights=checkpoint", *overrides, *own])
     groups: dict[str, Any] = {
         name: OmegaConf.to_container(config[name]) for name in ("backbone", "source", "sampler", "prediction")
     }
-    return Restorer.build(groups).eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    restorer = Restorer.build(groups).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return restorer, instantiate(config.objective)
 
 
-@torch.no_grad()
-def measure(
-    restorers: Sequence[Restorer], nfe: int, size: int, batch: int, rounds: int, device: str, precision: str
-) -> list[list[float]]:
-    """Seconds per image of each restorer in each round; they take turns, and a first round does not count.
+def work(
+    restorer: Restorer, objective: Objective, task: int | str, size: int, batch: int, device: str, precision: str
+) -> Callable[[], None]:
+    """What is measured, once per call.
 
     Args:
-        restorers: on the device.
-        nfe: evaluations per image.
+        restorer: on the device.
+        objective: of its training.
+        task: evaluations per restored image, or the stage (of `STAGES`) of a training step, without its optimiser.
         size: of the square images, pixels.
-        batch: images restored at a time.
-        rounds: timed rounds.
+        batch: images at a time.
         device: "cpu" or "cuda".
         precision: of the network, as the trainer names it.
     """
-    degraded, keys = torch.rand(batch, 3, size, size, device=device), torch.arange(batch)
     dtype = autocast_dtype(precision)
-    seconds: list[list[float]] = [[] for _ in restorers]
+    degraded, keys = torch.rand(batch, 3, size, size, device=device), torch.arange(batch)
+
+    def restore() -> None:
+        restorer.eval()
+        with torch.autocast(device, dtype, enabled=dtype is not None):
+            restorer.restore(degraded, keys, int(task))
+
+    def train() -> None:
+        restorer.train()
+        for name, parameters in restorer.backbone.stages().items():
+            for parameter in parameters:
+                parameter.requires_grad_(name == "decoder" or task == "stage 2")
+        training_pass(restorer, objective, batch, size, device, dtype)
+        restorer.zero_grad(set_to_none=True)
+
+    return train if task in STAGES else restore
+
+
+def measure(contenders: Sequence[Callable[[], None]], rounds: int, device: str) -> list[list[float]]:
+    """Seconds of each contender's call in each round; they take turns, and a first round does not count."""
+    seconds: list[list[float]] = [[] for _ in contenders]
     for number in range(rounds + 1):
-        for restorer, times in zip(restorers, seconds, strict=True):
+        for call, times in zip(contenders, seconds, strict=True):
             began = time.perf_counter()
-            with torch.autocast(device, dtype, enabled=dtype is not None):
-                restorer.restore(degraded, keys, nfe)
+            call()
             if device == "cuda":
                 torch.cuda.synchronize()
             if number:
-                times.append((time.perf_counter() - began) / batch)
+                times.append(time.perf_counter() - began)
     return seconds
+
+
+def memory(
+    contender: str, overrides: Sequence[str], task: int | str, size: int, batch: int, device: str, precision: str
+) -> float:
+    """Bytes per image: what a process's peak memory grows by from a batch to one twice as large, over the batch.
+
+    The weights, gradients and libraries, the same at every batch, drop out. The process is one of its own; see
+    `_peak` for what counts, and `work` for the arguments.
+    """
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+        return process.submit(_growth, contender, overrides, task, size, batch, device, precision).result()
+
+
+def _growth(
+    contender: str, overrides: Sequence[str], task: int | str, size: int, batch: int, device: str, precision: str
+) -> float:
+    restorer, objective = build(contender, overrides)
+    peaks = []
+    for images in (batch, 2 * batch):
+        call = work(restorer.to(device), objective, task, size, images, device, precision)
+        for _ in range(2):
+            call()
+        peaks.append(_peak(device))
+    return (peaks[1] - peaks[0]) / batch
+
+
+def _peak(device: str) -> int:
+    """Bytes so far at most: allocated to tensors on a GPU, resident of the whole process on a CPU."""
+    if device == "cuda":
+        return torch.cuda.max_memory_allocated()
+    # Not `resource.getrusage`, whose figure starts from the parent's.
+    status = Path("/proc/self/status").read_text()
+    return 1024 * int(status.partition("VmHWM:")[2].split()[0])
 
 
 @command
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m restoration.benchmark", description="How fast backbones restore.")
-    parser.add_argument("backbones", nargs="+", help="options of conf/backbone; ratios are to the first")
+    parser.add_argument(
+        "backbones",
+        nargs="+",
+        help="options of conf/backbone, each with overrides of its own in the same quotes; ratios are to the first",
+    )
     parser.add_argument("--nfe", nargs="+", type=int, default=[1, 8, 100])
-    parser.add_argument("--size", type=int, default=64, help="of the images, pixels")
-    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--size", nargs="+", type=int, default=[64], help="of the images, pixels")
+    parser.add_argument("--batch", type=int, default=16, help="images of the first size; as many pixels of the others")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--train", action="store_true", help="training steps, too, before and after the encoder thaws")
+    parser.add_argument("--memory", action="store_true", help="peak memory per image, too (on a CPU: Linux only)")
     parser.add_argument("--compile", action="store_true", help="torch.compile; its time is not counted")
     options, overrides = parser.parse_known_args(arguments)
-    for backbone in options.backbones:
+    for contender in options.backbones:
+        backbone = contender.split()[0]
         if not (CONF / "backbone" / f"{backbone}.yaml").is_file():
             known = ", ".join(sorted(path.stem for path in (CONF / "backbone").glob("*.yaml")))
             raise UserError(f"no backbone {backbone!r}; there are {known}")
@@ -83,24 +160,34 @@ def main(arguments: Sequence[str] | None = None) -> None:
     precision = str(resolve_precision("auto", "auto"))
     # The first twice: what its two rows differ by is noise.
     names = [*options.backbones, options.backbones[0]]
-    restorers = [build(name, overrides).to(device) for name in names]
-    if options.compile:
-        for restorer in restorers:
+    built = [build(name, overrides) for name in names]
+    for restorer, _ in built:
+        restorer.to(device)
+        if options.compile:
             restorer.backbone.compile()
     table = Table(
-        title=f"{device}, {precision}, {options.size} px, batch {options.batch}, median of {options.rounds} rounds"
-        + (", compiled" if options.compile else "")
+        title=f"{device}, {precision}, median of {options.rounds} rounds" + (", compiled" if options.compile else "")
     )
-    for heading in ("backbone", "NFE", "ms per image", "least", "most", "times the first"):
-        table.add_column(heading, justify="left" if heading == "backbone" else "right")
-    for nfe in options.nfe:
-        seconds = measure(restorers, nfe, options.size, options.batch, options.rounds, device, precision)
-        first = statistics.median(seconds[0])
-        for name, times in zip(names, seconds, strict=True):
-            middle = statistics.median(times)
-            figures = (1000 * figure for figure in (middle, min(times), max(times)))
-            table.add_row(name, str(nfe), *(f"{figure:.2f}" for figure in figures), f"{middle / first:.2f}")
-        table.add_section()
+    headings = ["backbone", "pixels", "batch", "NFE", "ms per image", "least", "most", "times the first"]
+    for heading in [*headings, "MB per image"] if options.memory else headings:
+        table.add_column(heading, justify="left" if heading == "backbone" else "right", overflow="fold")
+    for size in options.size:
+        batch = max(1, options.batch * options.size[0] ** 2 // size**2)
+        for task in [*options.nfe, *(STAGES if options.train else ())]:
+            how: tuple[int | str, int, int, str, str] = (task, size, batch, device, precision)
+            calls = [work(restorer, objective, *how) for restorer, objective in built]
+            seconds = measure(calls, options.rounds, device)
+            first = statistics.median(seconds[0])
+            # The first's two rows share one figure: a process's memory does not depend on the company.
+            peaks = {name: memory(name, overrides, *how) for name in options.backbones} if options.memory else {}
+            for name, times in zip(names, seconds, strict=True):
+                middle = statistics.median(times)
+                figures = [f"{1000 * figure / batch:.2f}" for figure in (middle, min(times), max(times))]
+                figures.append(f"{middle / first:.2f}")
+                if options.memory:
+                    figures.append(f"{peaks[name] / 1e6:.0f}")
+                table.add_row(name, str(size), str(batch), str(task), *figures)
+            table.add_section()
     Console().print(table)
 
 

@@ -1,38 +1,56 @@
 """The benchmark times every backbone in every round, and says what it does not know."""
 
+import sys
+
 import pytest
-import torch
 from helpers import TINY_NETWORK
 
-from restoration.benchmark import build, main, measure
+from restoration.benchmark import build, main, measure, memory, work
 
 
-def test_restorers_take_turns_and_the_first_round_does_not_count():
-    order = []
-
-    class Counting:
-        def __init__(self, name: str) -> None:
-            self.name = name
-
-        def restore(self, degraded: torch.Tensor, keys: torch.Tensor, nfe: int) -> None:
-            assert degraded.shape == (2, 3, 8, 8) and len(keys) == 2 and nfe == 4
-            order.append(self.name)
-
-    seconds = measure([Counting("a"), Counting("b")], 4, 8, 2, 3, "cpu", "32-true")
+def test_contenders_take_turns_and_the_first_round_does_not_count():
+    order: list[str] = []
+    seconds = measure([lambda: order.append("a"), lambda: order.append("b")], 3, "cpu")
     assert order == ["a", "b"] * 4 and [len(times) for times in seconds] == [3, 3]
 
 
-def test_the_table_has_every_backbone_and_the_first_twice(capsys):
-    arguments = ["resnet34_unet", "resnet34_unet_state", "--nfe", "1", "2", "--size", "16", "--batch", "2"]
-    main([*arguments, "--rounds", "1", *TINY_NETWORK])
-    lines = capsys.readouterr().out.splitlines()
-    assert sum(" resnet34_unet " in line for line in lines) == 4
-    assert sum(" resnet34_unet_state " in line for line in lines) == 2
-    assert sum("1.00" in line for line in lines) >= 2
+def test_the_table_has_every_backbone_and_the_first_twice(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "160")
+    contenders = ["resnet34_unet", "resnet34_unet_state", "small backbone.depth=2"]
+    arguments = [*contenders, "--nfe", "1", "2", "--size", "16", "32", "--batch", "4", "--rounds", "1", "--train"]
+    main([*arguments, *TINY_NETWORK])
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("│")]
+    # Two sizes, of two numbers of evaluations and two stages each.
+    assert sum(" resnet34_unet " in line for line in lines) == 2 * 8
+    assert sum(" resnet34_unet_state " in line for line in lines) == sum("depth=2" in line for line in lines) == 8
+    assert sum("1.00" in line for line in lines) >= 8
+    # As many pixels in a batch.
+    assert {tuple(line.split("│")[2:4]) for line in lines} == {("     16 ", "     4 "), ("     32 ", "     1 ")}
 
 
 def test_what_is_built_is_what_was_asked_for():
-    assert type(build("resnet34_unet_state", TINY_NETWORK).backbone).__name__ == "ResNetUNetState"
+    restorer, _ = build("resnet34_unet_state backbone.depth=3", TINY_NETWORK)
+    assert type(restorer.backbone).__name__ == "ResNetUNetState"
+    assert len(restorer.backbone.deeper[0]) == 2
+
+
+@pytest.mark.parametrize("stage, encoder", [("stage 1", False), ("stage 2", True)])
+def test_the_encoder_trains_in_stage_2_only(stage: str, encoder: bool):
+    restorer, objective = build("small", TINY_NETWORK)
+    work(restorer, objective, stage, 16, 2, "cpu", "32-true")()
+    stages = restorer.backbone.stages()
+    assert all(parameter.requires_grad for parameter in stages["decoder"])
+    assert {p.requires_grad for p in stages["encoder_upper"] + stages["encoder_lower"]} == {encoder}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="read from /proc")
+def test_memory_per_image_is_that_of_its_pixels():
+    """Four times the pixels of activations, within what allocators round."""
+    pixels = {size: memory("small", TINY_NETWORK, "stage 2", size, 4, "cpu", "32-true") for size in (128, 256)}
+    assert 3 < pixels[256] / pixels[128] < 5
+    # At least the 16 channels at half resolution that the two finest layers keep for the backward pass.
+    assert pixels[256] > 2 * 16 * 128**2 * 4
 
 
 def test_an_unknown_backbone_is_named(capsys):

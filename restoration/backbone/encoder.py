@@ -12,12 +12,14 @@ from restoration.errors import UserError
 
 __all__ = ["Encoder", "WidenedConv"]
 
-_MEAN = (0.485, 0.456, 0.406)
-_STD = (0.229, 0.224, 0.225)
+# A pass at this height and width tells a model's strides, up to the largest that divides both: 32.
+_MEASURED = (96, 128)
 
 
 class Encoder(nn.Module):
-    """Any timm `features_only` model; by default a ResNet-34.
+    """Any timm `features_only` model that takes every size its strides divide; by default a ResNet-34.
+
+    Images are normalised as the model's default tag was trained.
 
     Args:
         model: timm's name, without tag.
@@ -30,7 +32,8 @@ class Encoder(nn.Module):
         strides, channels: of the feature maps, finest first, one map (the deepest) for each stride.
 
     Raises:
-        UserError: weights that cannot be had or do not fit, a model without max-pool to leave out.
+        UserError: weights that cannot be had or do not fit, a model without max-pool to leave out, or one that takes
+            images of one size only or has maps that are not (C, H / stride, W / stride).
     """
 
     mean: Tensor
@@ -48,22 +51,37 @@ class Encoder(nn.Module):
             self.model.maxpool = nn.Identity()
         elif stem != "imagenet":
             raise UserError(f"backbone.encoder.stem={stem!r}: choose imagenet or no_pool")
-        # Images arrive in [−1, 1], where ImageNet's statistics read 2·mean − 1 and 2·std.
-        self.register_buffer("mean", 2 * torch.tensor(_MEAN).view(1, 3, 1, 1) - 1, persistent=False)
-        self.register_buffer("std", 2 * torch.tensor(_STD).view(1, 3, 1, 1), persistent=False)
+        # By name, not by weights: a checkpoint is rebuilt without them. Images arrive in [−1, 1], where the statistics
+        # of [0, 1] read 2·mean − 1 and 2·std.
+        trained = timm.get_pretrained_cfg(model)
+        assert trained is not None
+        self.register_buffer("mean", 2 * torch.tensor(trained.mean).view(1, 3, 1, 1) - 1, persistent=False)
+        self.register_buffer("std", 2 * torch.tensor(trained.std).view(1, 3, 1, 1), persistent=False)
         self._levels: list[int] = []
         self.strides: list[int] = []
         self.channels: list[int] = []
-        self._measure()
+        self._measure(model)
 
-    def _measure(self) -> None:
+    def _measure(self, name: str) -> None:
         # timm's feature_info goes stale when the stem changes, so the strides are read off a pass.
         self.eval()
-        size = 128
-        with torch.no_grad():
-            maps = self.model(torch.zeros(1, 3, size, size))
+        height, width = _MEASURED
+        works = "choose one such as resnet50, convnext_tiny, efficientnet_b0, regnety_032 or vgg16_bn"
+        try:
+            with torch.no_grad():
+                maps = self.model(torch.zeros(1, 3, height, width))
+        except Exception as error:  # attention and position codes of one size; a dozen types
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise UserError(
+                f"backbone.encoder.model={name} does not take images of any size ({reason}); {works}"
+            ) from error
         for level, features in enumerate(maps):
-            stride = size // features.shape[-1]
+            stride = width // features.shape[-1]
+            if tuple(features.shape[-2:]) != (height / stride, width / stride):
+                raise UserError(
+                    f"backbone.encoder.model={name}: of a {height} x {width} image it makes a map "
+                    f"{tuple(features.shape[1:])}, not (channels, height / stride, width / stride); {works}"
+                )
             if self.strides and self.strides[-1] == stride:
                 self._levels[-1], self.channels[-1] = level, features.shape[1]
             else:
@@ -81,9 +99,12 @@ class Encoder(nn.Module):
 
     def widen(self, channels: int) -> None:
         """Let the first convolution see so many further channels, beside the image: from weights that are zero."""
-        name: str = self.model.default_cfg["first_conv"]  # type: ignore[index, assignment]
-        first = self.model.get_submodule(name)
-        assert isinstance(first, nn.Conv2d)
+        # Not by timm's `first_conv`: its wrappers rename modules.
+        name, first = next(
+            (name, part)
+            for name, part in self.model.named_modules()
+            if isinstance(part, nn.Conv2d) and part.in_channels == 3
+        )
         self.model.set_submodule(name, WidenedConv(first, channels))
 
     def forward(self, images: Tensor, extra: Tensor | None = None) -> list[Tensor]:
@@ -149,12 +170,15 @@ def _fill(model: nn.Module, path: Path, name: str) -> None:
         state = load_state_dict(str(path))
     except Exception as error:
         raise UserError(f"encoder weights {path} cannot be read ({type(error).__name__}): is it whole?") from error
+    # timm's feature wrappers rename: the classifier's `stages.0` is `stages_0`, its `blocks` are `model.blocks`.
+    state = {key.replace(".", "_"): value for key, value in state.items()}
     # Batch normalisation's step counters are often left out of weight files, and frozen statistics do not use them.
     wanted = {key: own for key, own in model.state_dict().items() if not key.endswith("num_batches_tracked")}
-    unfit = [key for key, own in wanted.items() if key not in state or state[key].shape != own.shape]
+    theirs = {key: key.removeprefix("model.").replace(".", "_") for key in wanted}
+    unfit = [key for key, own in wanted.items() if theirs[key] not in state or state[theirs[key]].shape != own.shape]
     if unfit:
         raise UserError(
             f"encoder weights {path} do not fit {name}: {len(unfit)} tensors are missing or of another shape, "
             f"the first {unfit[0]!r}"
         )
-    model.load_state_dict({key: state[key] for key in wanted}, strict=False)
+    model.load_state_dict({key: state[other] for key, other in theirs.items()}, strict=False)

@@ -65,13 +65,15 @@ class ResNetUNet(Backbone):
 
     Args:
         encoder: of the degraded image.
-        widths: channels of the decoder from the finest level (half resolution) down, one for each encoder stride.
+        widths: channels of the decoder from the finest level (half resolution) down, one for each halving. A level at
+            whose stride the encoder has no map goes without: the finest beside an encoder that begins at a quarter,
+            and those below the encoder's last, which see further.
         depth: residual blocks at each level.
         embedding: width of the time and damage embedding.
         identity_path: False lets every pixel change alike, from the degraded image as it is.
 
     Raises:
-        ValueError: as many widths as the encoder has levels are needed.
+        ValueError: fewer widths than lead down to the encoder's last map.
     """
 
     def __init__(
@@ -83,12 +85,14 @@ class ResNetUNet(Backbone):
         identity_path: bool = True,
     ) -> None:
         super().__init__()
-        strides = encoder.strides
-        if len(widths) != len(strides) or strides[0] != 2:
+        strides = [2 ** (level + 1) for level in range(len(widths))]
+        if encoder.strides[-1] not in strides:
             raise ValueError(
-                f"backbone.widths={list(widths)}: the encoder's levels have strides {strides}, one width each is needed"
+                f"backbone.widths={list(widths)}: the encoder's maps have strides {encoder.strides}, so at least "
+                f"{encoder.strides[-1].bit_length() - 1} widths are needed, one for each halving"
             )
         self.encoder = encoder
+        self.strides = strides
         self.stride = strides[-1]
         local = max(16, widths[0] // 2)
         self.hole = HoleHead(local)
@@ -104,14 +108,14 @@ class ResNetUNet(Backbone):
         stems = [max(16, width // 2) for width in widths]
         self.stem = nn.ModuleList()
         for level, width in enumerate(stems):
-            ratio = strides[level] // strides[level - 1] if level else 2
             source = stems[level - 1] if level else 3
-            self.stem.append(nn.Sequential(nn.PixelUnshuffle(ratio), nn.Conv2d(source * ratio**2, width, 3, padding=1)))
+            self.stem.append(nn.Sequential(nn.PixelUnshuffle(2), nn.Conv2d(source * 4, width, 3, padding=1)))
         self.blocks = nn.ModuleList()
         self.deeper = nn.ModuleList()
+        channels = dict(zip(encoder.strides, encoder.channels, strict=True))
         above = 0
         for level in reversed(range(len(widths))):
-            skip = encoder.channels[level] + (local if level == 0 else 0)
+            skip = channels.get(strides[level], 0) + (local if level == 0 else 0)
             self.blocks.append(Block(above + stems[level], skip, widths[level], embedding))
             self.deeper.append(
                 nn.ModuleList(Block(widths[level], 0, widths[level], embedding) for _ in range(depth - 1))
@@ -145,21 +149,27 @@ class ResNetUNet(Backbone):
         scale = damage_scale(damage) if self.identity_path else torch.ones_like(hole)
         return Context(degraded, base, scale, (local, description), damage)
 
-    def skips(self, features: list[Tensor], local: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """Each block's half of its linear maps that sees the encoder's features, deepest first.
+    def skips(self, features: list[Tensor], local: Tensor) -> list[tuple[Tensor, Tensor] | None]:
+        """Each block's half of its linear maps that sees the encoder's features, deepest first; None without any.
 
         Args:
             features: the encoder's maps, finest first.
-            local: (B, C, H/2, W/2), joins the finest.
+            local: (B, C, H/2, W/2), joins the map of that stride.
         """
-        seen = [torch.cat([features[0], local], dim=1), *features[1:]]
-        return [block.cache(skip) for block, skip in zip(self.blocks, reversed(seen), strict=True)]  # type: ignore[operator]
+        maps = dict(zip(self.encoder.strides, features, strict=True))
+        maps[2] = torch.cat([maps[2], local], dim=1) if 2 in maps else local
+        return [
+            block.cache(maps[stride]) if stride in maps else None  # type: ignore[operator]
+            for block, stride in zip(self.blocks, reversed(self.strides), strict=True)
+        ]
 
     def forward(self, evidence: Tensor, t: Tensor, context: Context) -> Tensor:
         cached, description = context.cache
         return self.decode(evidence, t, cached, description)
 
-    def decode(self, evidence: Tensor, t: Tensor, cached: list[tuple[Tensor, Tensor]], description: Tensor) -> Tensor:
+    def decode(
+        self, evidence: Tensor, t: Tensor, cached: list[tuple[Tensor, Tensor] | None], description: Tensor
+    ) -> Tensor:
         """`forward`, given what `skips` made of the features and the description (B, embedding) of the damage."""
         embedding = F.silu(self.time(t) + description)
 

@@ -18,7 +18,9 @@ def classifier() -> torch.nn.Module:
     torch.manual_seed(5)
     model = timm.create_model("test_resnet")
     for name, buffer in model.named_buffers():
-        if "running" in name:
+        if name.endswith("running_mean"):
+            buffer.normal_(0, 0.1)  # about 1, and no unit of the ReLU's would be left
+        elif name.endswith("running_var"):
             buffer.uniform_(0.5, 1.5)
     return model
 
@@ -40,13 +42,31 @@ def test_a_local_file_fills_the_encoder(weights, classifier):
     assert all(torch.equal(value, full[name]) for name, value in loaded.items())
 
 
-def test_images_are_normalised_as_imagenet_was(weights, classifier):
+def test_images_are_normalised_as_the_model_was_trained(weights, classifier):
     images = torch.rand(2, 3, 64, 64)
-    mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
-    normalised = (images - mean[:, None, None]) / std[:, None, None]
     with torch.no_grad():
         deepest = Encoder("test_resnet", str(weights), "imagenet")(2 * images - 1)[-1]
-        expected = classifier.eval().forward_features(normalised)
+        expected = classifier.eval().forward_features((images - 0.5) / 0.5)
+    assert expected.std() > 0.01
+    torch.testing.assert_close(deepest, expected, atol=1e-4, rtol=1e-4)
+    default = Encoder(weights="random")
+    black, white = (((value - default.mean) / default.std).flatten().tolist() for value in (-1, 1))
+    assert black == pytest.approx([-0.485 / 0.229, -0.456 / 0.224, -0.406 / 0.225], rel=1e-4)
+    assert white == pytest.approx([0.515 / 0.229, 0.544 / 0.224, 0.594 / 0.225], rel=1e-4)
+
+
+@pytest.mark.parametrize("model", ["test_convnext", "test_efficientnet", "test_vit"])
+def test_a_classifiers_file_fills_the_encoder_of_any_family(model, tmp_path):
+    """timm's feature wrappers rename modules: `stages.0` is `stages_0`, `blocks` are `model.blocks`."""
+    classifier = timm.create_model(model).eval()
+    save_file(classifier.state_dict(), tmp_path / "weights.safetensors")
+    encoder = Encoder(model, str(tmp_path / "weights.safetensors"), "imagenet").eval()
+    images = torch.randn(1, 3, 64, 96)
+    with torch.no_grad():
+        deepest = encoder(images)[-1]
+        expected = classifier.forward_intermediates(
+            (images - encoder.mean) / encoder.std, indices=1, intermediates_only=True
+        )[0]
     torch.testing.assert_close(deepest, expected, atol=1e-4, rtol=1e-4)
 
 
@@ -153,6 +173,19 @@ def test_an_unreachable_hub_ends_in_one_line(monkeypatch):
     monkeypatch.setattr(encoder_module.timm, "create_model", unreachable)
     message = refused("resnet34", "a1_in1k")
     assert "resnet34" in message and "a1_in1k" in message and "weights=FILE" in message and "OSError" in message
+
+
+@pytest.mark.parametrize(
+    "model, reason",
+    [
+        ("swin_tiny_patch4_window7_224", "any size"),  # one size only
+        ("test_mambaout", "(24, 32, 16)"),  # channels last
+        ("inception_v3", "(64, "),  # convolutions without padding
+    ],
+)
+def test_a_model_whose_maps_do_not_serve_is_named_with_some_that_do(model, reason):
+    message = refused(model, "random", "imagenet")
+    assert model in message and reason in message and "convnext_tiny" in message
 
 
 def test_names_that_do_not_exist_are_refused():

@@ -80,10 +80,46 @@ def test_images_of_a_batch_do_not_mix():
         torch.testing.assert_close(alone, together[one], atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize("widths", [(16, 16, 24), (16,) * 5])
-def test_widths_that_do_not_fit_the_encoder_are_refused(widths):
-    with pytest.raises(ValueError, match="backbone.widths"):
-        ResNetUNet(Encoder("test_resnet", "random"), widths)
+def test_too_few_widths_for_the_encoder_are_refused():
+    with pytest.raises(ValueError, match=r"backbone.widths=\[16, 16, 24\].* at least 4 widths"):
+        ResNetUNet(Encoder("test_resnet", "random"), (16, 16, 24))
+
+
+ENCODERS = {
+    # Maps from stride 2, from 4, from 1, and a single one.
+    "test_resnet": [2, 4, 8, 16, 32],
+    "test_efficientnet": [2, 4, 8, 16, 32],
+    "regnety_002": [2, 4, 8, 16, 32],
+    "test_convnext": [4, 8, 16, 32],
+    "vgg11": [1, 2, 4, 8, 16, 32],
+    "test_vit": [16],
+}
+
+
+@pytest.mark.parametrize(
+    "model, extra", [*((model, 0) for model in ENCODERS), ("test_resnet", 1), ("test_convnext", 1)]
+)
+def test_any_family_encodes(model: str, extra: int):
+    """Forward and backward at a size that is no square; every map with a level's stride is seen by that level."""
+    encoder = Encoder(model, "random", "imagenet")
+    assert encoder.strides == ENCODERS[model]
+    backbone = ResNetUNet(encoder, (16,) * (encoder.strides[-1].bit_length() - 1 + extra), depth=1, embedding=32)
+    assert backbone.stride == encoder.strides[-1] * 2**extra
+    nn.init.normal_(backbone.head.weight, std=0.1)
+    for block in backbone.blocks:
+        nn.init.normal_(block.out.weight, std=0.1)
+    degraded, x_t = torch.rand(2, 2, 3, backbone.stride, 2 * backbone.stride) * 2 - 1
+    answer = backbone(x_t, torch.tensor([0.2, 0.7]), backbone.encode(degraded))
+    assert answer.shape == degraded.shape and answer.isfinite().all()
+    answer.square().mean().backward()
+    for stride, block in zip(reversed(backbone.strides), backbone.blocks, strict=True):
+        # Local features make the finest level's skip where the encoder has no map of its stride.
+        assert (block.from_skip is not None) == (stride in encoder.strides or stride == 2)
+        assert block.from_state.weight.grad.abs().max() > 0
+        assert block.from_skip is None or block.from_skip.weight.grad.abs().max() > 0
+    # All of the encoder learns, but for what follows its last map.
+    learning = [parameter.grad is not None for parameter in encoder.parameters()]
+    assert sum(learning) > 0.9 * len(learning)
 
 
 def test_stages_hold_every_parameter_once():

@@ -58,3 +58,16 @@ def test_a_widened_convolution_is_one_on_all_channels():
     torch.nn.init.normal_(wide.extra.weight)
     weight = torch.cat([first.weight, wide.extra.weight], dim=1)
     torch.testing.assert_close(wide(images), torch.nn.functional.conv2d(images, weight, stride=2, padding=3))
+
+
+@pytest.mark.parametrize("model", ["test_convnext", "test_efficientnet"])
+@torch.no_grad()
+def test_any_encoder_that_begins_with_a_convolution_sees_the_state(model):
+    state = ResNetUNetState(Encoder(model, "random", "imagenet"), (16,) * 5, depth=1, embedding=32).eval()
+    for part in (state.head, *(block.out for block in state.blocks)):
+        torch.nn.init.normal_(part.weight, std=0.1)
+    degraded, evidence, t = torch.rand(1, 3, 32, 64), torch.randn(1, 3, 32, 64), torch.tensor([0.5])
+    born = state(evidence, t, state.encode(degraded))
+    (seen,) = [module for module in state.modules() if isinstance(module, WidenedConv)]
+    seen.extra.weight.normal_()
+    assert (state(evidence, t, state.encode(degraded)) - born).abs().max() > 1e-3
