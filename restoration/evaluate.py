@@ -43,7 +43,7 @@ def frechet_over(encoder: dict[str, Any]) -> FrechetDistance | None:
     name = Path(weights).stem if Path(weights).suffix else f"{model}_{weights}"
     # protocol.md's short name of the data set.
     name = name.replace("tiny_imagenet", "tin").replace(".", "_")
-    return FrechetDistance(Encoder(model, weights, encoder["stem"]).model, f"frechet_{name}")
+    return FrechetDistance(Encoder(model, weights, encoder["stem"]), f"frechet_{name}")
 
 
 def write_results(result: EvaluationResult, run: dict[str, Any], folder: Path) -> Report:

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 import torch
-from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor, nn
 
 __all__ = ["FeatureStatistics", "FrechetDistance", "GroupedStatistics", "frechet_distance", "frechet_interval"]
@@ -122,23 +121,19 @@ class FrechetDistance:
     moving averages and its checkpoints.
 
     Args:
-        encoder: maps ImageNet-normalised images (B, 3, H, W) to a list of feature maps, the last one (B, D, h, w);
-            a timm `features_only` model does. It is put in eval mode and its gradients are switched off.
+        encoder: maps images (B, 3, H, W) in [−1, 1] to a list of feature maps, the last one (B, D, h, w), as
+            `backbone.Encoder` does. It is put in eval mode and its gradients are switched off.
         name: the key of the figure, such as `frechet_resnet34_tin`.
     """
 
     def __init__(self, encoder: nn.Module, name: str) -> None:
         self.encoder = encoder.eval().requires_grad_(False)
         self.name = name
-        self._mean = torch.tensor(IMAGENET_DEFAULT_MEAN).view(3, 1, 1)
-        self._std = torch.tensor(IMAGENET_DEFAULT_STD).view(3, 1, 1)
 
     @torch.no_grad()
     def features(self, images: Tensor) -> Tensor:
         """float32 (B, D) from images (B, 3, H, W), clamped to [0, 1] here; runs where the images are, without
         autocast."""
         self.encoder.to(images.device)
-        self._mean, self._std = self._mean.to(images.device), self._std.to(images.device)
         with torch.autocast(images.device.type, enabled=False):
-            normalised = (images.float().clamp(0.0, 1.0) - self._mean) / self._std
-            return self.encoder(normalised)[-1].mean(dim=(2, 3))
+            return self.encoder(2 * images.float().clamp(0.0, 1.0) - 1)[-1].mean(dim=(2, 3))
