@@ -14,13 +14,14 @@ from pathlib import Path
 import hydra
 import numpy as np
 import torch
+from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from PIL import Image, ImageOps
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
-from restoration.config import command
+from restoration.config import allow_any_key, check_keys, command, reference_config
 from restoration.errors import UserError
 from restoration.keyed import fold
 from restoration.restorer import Restorer
@@ -220,6 +221,7 @@ def _whole(config: DictConfig, key: str, default: int | None, least: int) -> int
 @hydra.main(version_base="1.3", config_path="../conf", config_name="restore")
 @command
 def main(config: DictConfig) -> None:
+    check_keys(config, reference_config())
     for key, example in (("checkpoint", "outputs/…/checkpoints/best.ckpt"), ("input", "photos/"), ("output", "new/")):
         if OmegaConf.is_missing(config, key) or config[key] is None:
             raise UserError(f"{key}= is missing; for example {key}={example}")
@@ -235,6 +237,8 @@ def main(config: DictConfig) -> None:
 
     tasks = plan(Path(str(config.input)), Path(str(config.output)), config.overwrite)
     restorer = Restorer.load(str(config.checkpoint), _device(str(config.device)))
+    if "sampler" in config:
+        restorer.sampler = instantiate(config.sampler)
     begin = time.monotonic()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
@@ -251,4 +255,5 @@ def main(config: DictConfig) -> None:
 
 
 if __name__ == "__main__":
+    sys.argv[1:] = allow_any_key(sys.argv[1:])
     main()

@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers import blank_context
-from hydra import compose, initialize_config_dir
+from helpers import blank_context, run_command
 from PIL import Image
 from torch import Tensor, nn
 
@@ -17,7 +16,7 @@ from restoration.backbone import Context
 from restoration.errors import UserError
 from restoration.restore import Task, main, plan, read, restore_pictures, write
 from restoration.restorer import Restorer
-from restoration.sampler import Euler
+from restoration.sampler import Euler, Midpoint
 
 
 class Untouched(Restorer):
@@ -177,14 +176,8 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def command(*arguments: str) -> int:
-    """Runs the command on its composed config; gives its exit status."""
-    with initialize_config_dir(str(Path(__file__).parents[1] / "conf"), version_base="1.3"):
-        config = compose("restore", ["output=restored", *arguments])
-    try:
-        main(config)
-    except SystemExit as ended:
-        return int(ended.code or 0)
-    return 0
+    """Runs the command; gives its exit status."""
+    return run_command(main, "output=restored", *arguments)
 
 
 @pytest.mark.parametrize(
@@ -196,6 +189,7 @@ def command(*arguments: str) -> int:
         (["checkpoint=bad.ckpt", "tile=large"], "tile=large must be a whole number"),
         (["checkpoint=bad.ckpt", "tile=32", "overlap=24"], "overlap=24 must be at most half of tile=32"),
         (["checkpoint=bad.ckpt", "device=toaster"], "device=toaster cannot be used here"),
+        (["sampler=euler", "sampler.warps=[1,2]"], "unknown key 'sampler.warps'; did you mean 'warp'?"),
     ],
 )
 def test_a_mistake_is_one_line(desk: Path, arguments: list[str], complaint: str, capsys: pytest.CaptureFixture[str]):
@@ -214,6 +208,15 @@ def test_the_command_restores_what_it_can(
     said = capsys.readouterr()
     assert "skipped b.png: " in said.err and said.out.startswith("restored 1 of 2 pictures into restored")
     np.testing.assert_array_equal(np.asarray(Image.open("restored/a.png")), pixels(8, 8, 3))
+
+
+def test_another_sampler_takes_the_place_of_the_checkpoints(desk: Path, monkeypatch: pytest.MonkeyPatch):
+    restorer = Untouched()
+    monkeypatch.setattr(Restorer, "load", lambda *_: restorer)
+    fitted = ["sampler=midpoint", "sampler.nfe=6", "sampler.warp=[1.1,3]", "sampler.keep=0"]
+    assert command("checkpoint=c", "input=photos", *fitted) == 0
+    sampler = restorer.sampler
+    assert isinstance(sampler, Midpoint) and (sampler.nfe, sampler.warp, sampler.keep) == (6, (1.1, 3.0), 0)
 
 
 def test_the_command_runs_as_a_module(desk: Path):
