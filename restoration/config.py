@@ -25,6 +25,7 @@ __all__ = [
     "UserError",
     "allow_any_key",
     "autocast_dtype",
+    "changed",
     "check_keys",
     "command",
     "reference_config",
@@ -109,6 +110,23 @@ def check_keys(config: DictConfig, reference: DictConfig) -> None:
         near = get_close_matches(path.rpartition(".")[2], names, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else f"; known here: {', '.join(names)}" if names else ""
         raise UserError(f"unknown key {path!r}{hint}")
+
+
+def changed(trained: Any, asked: DictConfig, group: str) -> dict[str, Any]:
+    """A group of a checkpoint's config with the changes asked for, or the option chosen by name in its place.
+
+    Args:
+        trained: plain containers.
+        asked: values of the group's keys, or a whole option with its `_target_`.
+        group: its name, for messages.
+
+    Raises:
+        UserError: a key that the group does not have.
+    """
+    whole = asked if "_target_" in asked else OmegaConf.merge(trained, asked)
+    if whole is not asked:
+        check_keys(OmegaConf.create({group: whole}), OmegaConf.create({group: trained}))
+    return OmegaConf.to_container(whole)  # type: ignore[return-value]
 
 
 def resolve_precision(precision: str | int, accelerator: str) -> str | int:

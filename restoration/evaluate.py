@@ -14,11 +14,19 @@ import hydra
 import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from restoration.backbone import Encoder
 from restoration.compare import Report, show
-from restoration.config import allow_any_key, autocast_dtype, check_keys, command, reference_config, resolve_precision
+from restoration.config import (
+    allow_any_key,
+    autocast_dtype,
+    changed,
+    check_keys,
+    command,
+    reference_config,
+    resolve_precision,
+)
 from restoration.data.datamodule import RestorationDataModule
 from restoration.errors import UserError
 from restoration.metrics.evaluation import EvaluationResult
@@ -70,26 +78,22 @@ def describe(config: dict[str, Any], restorer: Restorer) -> dict[str, Any]:
         "severity": config["corruption"]["severity"],
         "corruption": config["corruption_name"],
         "image_size": config["data"]["image_size"],
+        "sampler": config["sampler"],
         "seed": config["seed"],
         "parameters": sum(parameter.numel() for parameter in restorer.parameters()),
     }
 
 
 def open_checkpoint(config: DictConfig) -> tuple[Restorer, dict[str, Any], RestorationDataModule]:
-    """The restorer of `config.checkpoint` on `config.device`, its training config as `config.data` and
-    `config.corruption` change it, and that config's data. A corruption chosen by name replaces the trained one, as a
-    `config.sampler` does the restorer's own."""
+    """The restorer of `config.checkpoint` on `config.device`, its training config as the groups data, corruption and
+    sampler change it, and that config's data."""
     device = config.device if config.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
     restorer, trained = Restorer.load_with_config(config.checkpoint, device)
     if "_target_" in config.corruption:
-        trained["corruption"] = OmegaConf.to_container(config.corruption)
         trained["corruption_name"] = HydraConfig.get().runtime.choices["corruption"]
-    for group in ("data", "corruption"):
-        changed = OmegaConf.merge(trained[group], config[group])
-        check_keys(OmegaConf.create({group: changed}), OmegaConf.create({group: trained[group]}))
-        trained[group] = OmegaConf.to_container(changed)
-    if "sampler" in config:
-        restorer.sampler = instantiate(config.sampler)
+    for group in ("data", "corruption", "sampler"):
+        trained[group] = changed(trained[group], config[group], group)
+    restorer.sampler = instantiate(trained["sampler"])
     data: RestorationDataModule = instantiate(trained["data"], corruption=instantiate(trained["corruption"]))
     data.prepare_data()
     return restorer, trained, data

@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
-from restoration.config import allow_any_key, check_keys, command, reference_config
+from restoration.config import allow_any_key, changed, check_keys, command, reference_config
 from restoration.errors import UserError
 from restoration.keyed import fold
 from restoration.restorer import Restorer
@@ -236,9 +236,8 @@ def main(config: DictConfig) -> None:
         raise UserError(f"overlap={overlap} must be at most half of tile={tile}")
 
     tasks = plan(Path(str(config.input)), Path(str(config.output)), config.overwrite)
-    restorer = Restorer.load(str(config.checkpoint), _device(str(config.device)))
-    if "sampler" in config:
-        restorer.sampler = instantiate(config.sampler)
+    restorer, trained = Restorer.load_with_config(str(config.checkpoint), _device(str(config.device)))
+    restorer.sampler = instantiate(changed(trained["sampler"], config.sampler, "sampler"))
     begin = time.monotonic()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:

@@ -8,6 +8,7 @@ import sys
 
 import hydra
 import torch
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 from scipy.optimize import minimize
 from torch import Tensor
@@ -83,10 +84,11 @@ def main(config: DictConfig) -> None:
     with torch.autocast(device.type, dtype, enabled=dtype is not None):
         warp, after, before = tune(restorer, degraded, keys, sampler, config.nfe, config.reference)
     solver = type(sampler).__name__
+    chosen = HydraConfig.get().runtime.choices["sampler"]
     print(
         f"{solver}, {config.nfe} NFE: RMSE to {config.reference} Euler steps {before:.4f} uniform, {after:.4f} warped"
     )
-    print(f"sampler.nfe={config.nfe} 'sampler.warp=[{warp[0]},{warp[1]}]'")
+    print(f"{f'sampler={chosen} ' if chosen else ''}sampler.nfe={config.nfe} 'sampler.warp=[{warp[0]},{warp[1]}]'")
 
 
 if __name__ == "__main__":

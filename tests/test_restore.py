@@ -203,7 +203,8 @@ def test_the_command_restores_what_it_can(
     desk: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     (desk / "photos" / "b.png").write_bytes(b"nothing")
-    monkeypatch.setattr(Restorer, "load", lambda *_: Untouched())
+    own = {"sampler": {"_target_": "restoration.sampler.Euler", "nfe": 1}}
+    monkeypatch.setattr(Restorer, "load_with_config", lambda *_: (Untouched(), own))
     assert command("checkpoint=c", "input=photos") == 1
     said = capsys.readouterr()
     assert "skipped b.png: " in said.err and said.out.startswith("restored 1 of 2 pictures into restored")
@@ -211,10 +212,12 @@ def test_the_command_restores_what_it_can(
 
 
 def test_another_sampler_takes_the_place_of_the_checkpoints(desk: Path, monkeypatch: pytest.MonkeyPatch):
-    restorer = Untouched()
-    monkeypatch.setattr(Restorer, "load", lambda *_: restorer)
+    restorer, own = Untouched(), {"sampler": {"_target_": "restoration.sampler.Euler", "nfe": 1}}
+    monkeypatch.setattr(Restorer, "load_with_config", lambda *_: (restorer, own))
+    assert command("checkpoint=c", "input=photos", "sampler.keep=0") == 0
+    assert isinstance(restorer.sampler, Euler) and (restorer.sampler.nfe, restorer.sampler.keep) == (1, 0)
     fitted = ["sampler=midpoint", "sampler.nfe=6", "sampler.warp=[1.1,3]", "sampler.keep=0"]
-    assert command("checkpoint=c", "input=photos", *fitted) == 0
+    assert command("checkpoint=c", "input=photos", "overwrite=true", *fitted) == 0
     sampler = restorer.sampler
     assert isinstance(sampler, Midpoint) and (sampler.nfe, sampler.warp, sampler.keep) == (6, (1.1, 3.0), 0)
 
