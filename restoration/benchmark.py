@@ -7,6 +7,7 @@ python -m restoration.benchmark resnet34_unet "resnet34_unet backbone.depth=1" -
 import argparse
 import multiprocessing
 import statistics
+import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -188,7 +189,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
                     figures.append(f"{peaks[name] / 1e6:.0f}")
                 table.add_row(name, str(size), str(batch), str(task), *figures)
             table.add_section()
-    Console().print(table)
+    # A pipe has no width; rich's 80 columns would fold the names.
+    Console(width=None if sys.stdout.isatty() else 140).print(table)
 
 
 if __name__ == "__main__":

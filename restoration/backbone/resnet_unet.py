@@ -23,7 +23,8 @@ class Block(nn.Module):
     """A residual block on a state that changes with x_t, and on a skip that does not.
 
     Its first convolution and its shortcut are linear in their concatenated input, so each is split in two and the
-    half that sees the skip is computed once per image.
+    half that sees the skip is computed once per image. What can be is done in place: half of sampling's time on a CPU
+    goes to memory.
     """
 
     def __init__(self, state: int, skip: int, width: int, embedding: int) -> None:
@@ -47,10 +48,10 @@ class Block(nn.Module):
     def forward(self, state: Tensor, embedding: Tensor, cached: tuple[Tensor, Tensor] | None = None) -> Tensor:
         hidden, shortcut = self.from_state(state), self.shortcut(state)
         if cached is not None:
-            hidden, shortcut = hidden + cached[0], shortcut + cached[1]
+            hidden, shortcut = hidden.add_(cached[0]), shortcut.add_(cached[1])
         scale, shift = self.modulation(embedding)[:, :, None, None].chunk(2, dim=1)
-        hidden = F.silu(self.norm(hidden) * (1 + scale) + shift)
-        return shortcut + self.out(hidden)
+        hidden = F.silu(torch.addcmul(shift, self.norm(hidden), 1 + scale), inplace=True)
+        return self.out(hidden).add_(shortcut)
 
 
 class ResNetUNet(Backbone):
