@@ -1,5 +1,6 @@
 """A U-Net on a pretrained encoder that sees each degraded image once."""
 
+import math
 from dataclasses import replace
 
 import torch
@@ -33,8 +34,7 @@ class Block(nn.Module):
         self.shortcut = nn.Conv2d(state, width, 1)
         self.from_skip = nn.Conv2d(skip, width, 3, padding=1, bias=False) if skip else None
         self.skip_shortcut = nn.Conv2d(skip, width, 1, bias=False) if skip else None
-        # Eight channels a group.
-        self.norm = nn.GroupNorm(max(1, width // 8), width)
+        self.norm = group_norm(width)
         self.modulation = nn.Linear(embedding, 2 * width)
         self.out = nn.Conv2d(width, width, 3, padding=1)
         nn.init.zeros_(self.out.weight)
@@ -122,7 +122,7 @@ class ResNetUNet(Backbone):
                 nn.ModuleList(Block(widths[level], 0, widths[level], embedding) for _ in range(depth - 1))
             )
             above = widths[level]
-        self.norm = nn.GroupNorm(max(1, above // 8), above)
+        self.norm = group_norm(above)
         self.head = nn.Conv2d(above, 12, 3, padding=1)
         # Straight from the evidence to the output, past every nonlinearity.
         self.linear = nn.Conv2d(12, 12, 1, bias=False)
@@ -206,6 +206,12 @@ class ResNetUNet(Backbone):
         encoder = {id(parameter) for parameter in lower + upper}
         decoder = [parameter for parameter in self.parameters() if id(parameter) not in encoder]
         return {"decoder": decoder, "encoder_upper": upper, "encoder_lower": lower}
+
+
+def group_norm(width: int) -> nn.GroupNorm:
+    """Sixteen channels a group, where they divide the width: with eight it takes five times as long on a CPU, in
+    16 bits and channels last."""
+    return nn.GroupNorm(math.gcd(width, max(1, width // 16)), width)
 
 
 def damage_scale(damage: DamageEstimate) -> Tensor:
