@@ -34,7 +34,7 @@ class Block(nn.Module):
         self.shortcut = nn.Conv2d(state, width, 1)
         self.from_skip = nn.Conv2d(skip, width, 3, padding=1, bias=False) if skip else None
         self.skip_shortcut = nn.Conv2d(skip, width, 1, bias=False) if skip else None
-        self.norm = group_norm(width)
+        self.group_norm = group_norm(width)
         self.modulation = nn.Linear(embedding, 2 * width)
         self.out = nn.Conv2d(width, width, 3, padding=1)
         nn.init.zeros_(self.out.weight)
@@ -50,7 +50,7 @@ class Block(nn.Module):
         if cached is not None:
             hidden, shortcut = hidden.add_(cached[0]), shortcut.add_(cached[1])
         scale, shift = self.modulation(embedding)[:, :, None, None].chunk(2, dim=1)
-        hidden = F.silu(torch.addcmul(shift, self.norm(hidden), 1 + scale), inplace=True)
+        hidden = F.silu(torch.addcmul(shift, self.group_norm(hidden), 1 + scale), inplace=True)
         return self.out(hidden).add_(shortcut)
 
 

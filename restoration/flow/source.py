@@ -15,7 +15,7 @@ class Source(ABC):
     """x_0 = mean + deviation·n given what is known of the degraded image y, in the flow's space [−1, 1].
 
     Args:
-        sigma: σ of the noise n·σ on the [−1, 1] scale.
+        sigma: σ, the deviation unless a source says otherwise, on the [−1, 1] scale.
 
     Raises:
         ValueError: a negative σ.

@@ -30,7 +30,7 @@ def test_split_convolutions_equal_the_ones_on_concatenated_inputs():
         both, torch.cat([block.shortcut.weight, block.skip_shortcut.weight], dim=1), block.shortcut.bias
     )
     scale, shift = block.modulation(embedding)[:, :, None, None].chunk(2, dim=1)
-    expected = shortcut + block.out(F.silu(block.norm(hidden) * (1 + scale) + shift))
+    expected = shortcut + block.out(F.silu(block.group_norm(hidden) * (1 + scale) + shift))
     torch.testing.assert_close(block(state, embedding, block.cache(skip)), expected, atol=1e-5, rtol=1e-5)
 
 
