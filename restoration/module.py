@@ -55,9 +55,8 @@ class RestorationModule(LightningModule):
             restorer.backbone.compile()
 
     def configure_optimizers(self) -> Optimizer:
-        end = int(self.trainer.estimated_stepping_batches)
         optimizer = self.optimizer(
-            {"params": parameters, "name": name, "start_step": 0, "end_step": end}
+            {"params": parameters, "name": name, "start_step": 0, "end_step": None}
             for name, parameters in self.restorer.backbone.stages().items()
             if parameters
         )
@@ -65,12 +64,19 @@ class RestorationModule(LightningModule):
             group["peak_lr"] = group["lr"]
         return optimizer
 
+    def on_train_start(self) -> None:
+        # Not sooner: to count the steps of whole epochs, Lightning makes the training loader, which in
+        # `configure_optimizers` would not know yet that a resumed run goes on in mid-epoch.
+        for group in self.trainer.optimizers[0].param_groups:
+            if group["end_step"] is None:
+                group["end_step"] = int(self.trainer.estimated_stepping_batches)
+
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        optimizer = self.optimizers()
-        assert not isinstance(optimizer, list)
-        for group in optimizer.param_groups:
+        for group in self.trainer.optimizers[0].param_groups:
             step = self.global_step - group["start_step"]
             group["lr"] = group["peak_lr"] * self.schedule(step, max(1, group["end_step"] - group["start_step"]))
+            trains = group["params"][0].requires_grad
+            self.log(f"lr/{group['name']}", group["lr"] if trains else 0.0)
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         keys = fold(self.seed, "objective", self.current_epoch, batch.index)

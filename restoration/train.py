@@ -51,6 +51,9 @@ def plan(config: DictConfig) -> None:
         else:
             trainer.check_val_every_n_epoch = 1
             trainer.val_check_interval = 1.0
+    best_frechet = config.callbacks.best_frechet
+    if best_frechet is not None and best_frechet.monitor is None:
+        best_frechet.monitor = f"val/frechet_nfe{max(config.callbacks.image_quality.nfe)}"
     if config.backbone.encoder.weights == "random":
         if config.callbacks.staged_unfreezing is not None:
             log.info("random encoder: nothing to protect, so it trains from the start (no stage 1)")

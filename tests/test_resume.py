@@ -22,6 +22,12 @@ JOB = [
     "trainer.val_check_interval=4",
     "callbacks.staged_unfreezing.share=0.5",
 ]
+EPOCHS = [
+    "trainer.max_epochs=3",
+    "trainer.val_check_interval=null",
+    "callbacks.staged_unfreezing.share=null",
+    "callbacks.staged_unfreezing.epoch=1",
+]
 slow = pytest.mark.slow
 
 
@@ -138,19 +144,26 @@ def test_a_power_cut_costs_no_more_than_the_steps_since_the_last_validation(
     assert kept(ours) == kept(theirs)
 
 
-@slow
-def test_runs_of_whole_epochs_resume_too(weights: Path, tmp_path: Path):
-    epochs = ["trainer.max_epochs=3", "trainer.val_check_interval=null", "callbacks.staged_unfreezing.share=null"]
-    epochs.append("callbacks.staged_unfreezing.epoch=1")
-    status, whole = run(tmp_path / "whole", weights, *epochs)
+@pytest.fixture(scope="module")
+def whole_epochs(tmp_path_factory: pytest.TempPathFactory, weights: Path) -> Path:
+    """The run folder of three epochs without a stop."""
+    status, folder = run(tmp_path_factory.mktemp("epochs"), weights, *EPOCHS)
     assert status == 0
-    for step, in_validation in ((6, True), (8, False), (12, False)):
-        folder = tmp_path / f"{step}"
-        flags = callback_file(folder / "conf", "helpers.Kill", step=step, in_validation=in_validation)
-        assert run(folder, weights, *epochs, "callbacks=extended", flags=flags)[0] == 143
-        status, resumed = run(folder, weights, *epochs, "resume=true")
-        assert status == 0
-        assert_same_end(resumed, whole)
+    return folder
+
+
+@pytest.mark.parametrize(
+    "step, in_validation", [(8, False), pytest.param(6, True, marks=slow), pytest.param(12, False, marks=slow)]
+)
+def test_runs_of_whole_epochs_resume_too(
+    step: int, in_validation: bool, whole_epochs: Path, weights: Path, tmp_path: Path
+):
+    """Lightning then counts the steps by making the training loader: too early, it would not know where to go on."""
+    flags = callback_file(tmp_path / "conf", "helpers.Kill", step=step, in_validation=in_validation)
+    assert run(tmp_path, weights, *EPOCHS, "callbacks=extended", flags=flags)[0] == 143
+    status, resumed = run(tmp_path, weights, *EPOCHS, "resume=true")
+    assert status == 0
+    assert_same_end(resumed, whole_epochs)
 
 
 def test_a_finished_run_goes_on_with_more_steps(weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

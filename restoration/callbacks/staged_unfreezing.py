@@ -102,15 +102,11 @@ class StagedUnfreezing(Callback):
             self.bad += 1
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        optimizer = trainer.optimizers[0]
         if self.stage == 1:
             end = self._planned_end(trainer)
             plateau = self.patience is not None and self.bad >= self.patience
             if plateau or (end is not None and trainer.global_step >= end):
                 self._switch(trainer, pl_module)
-        for group in optimizer.param_groups:
-            trains = group["name"] == "decoder" or self.stage == 2
-            pl_module.log(f"lr/{group['name']}", group["lr"] if trains else 0.0)
 
     def _switch(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.stage = 2

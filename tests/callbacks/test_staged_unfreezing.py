@@ -122,6 +122,10 @@ def test_the_schedule_starts_anew_with_each_group_s_own_peak(weights: Path, tmp_
         expected = [peak * schedule(step, 8) for step in range(8)]
         assert [rates[name] for rates in watch.rates[8:]] == pytest.approx(expected)
         assert expected[0] < expected[1] < max(expected) and expected[-1] < 0.2 * peak
+    # What is logged for a step is what it used; 0 for what is frozen.
+    for step, (rates, logged) in enumerate(zip(watch.rates, watch.logged, strict=True)):
+        used = {f"lr/{name}": rate if step >= 8 or name == "decoder" else 0.0 for name, rate in rates.items()}
+        assert logged == pytest.approx(used)
 
 
 def test_early_stopping_starts_anew(weights: Path, tmp_path: Path):
