@@ -20,7 +20,7 @@ from rich.table import Table
 
 from restoration.config import command
 from restoration.errors import UserError
-from restoration.metrics.bootstrap import Bootstrap
+from restoration.metrics.bootstrap import Bootstrap, jackknife
 
 __all__ = ["Report", "find", "main", "show", "table", "write_csv", "write_curves"]
 
@@ -107,9 +107,33 @@ class Report:
         None where the two were not judged on the same damaged images.
         """
         own, theirs = self.per_image(nfe), other.per_image(nfe)
-        if not own or own.keys() != theirs.keys() or any(own[index][1] != theirs[index][1] for index in own):
+        # The damage is the same to rounding: devices and batch sizes add in another order.
+        if not own or own.keys() != theirs.keys() or any(abs(own[i][1] - theirs[i][1]) > 1e-3 for i in own):
             return None
         return Bootstrap(len(own)).mean(np.array([own[index][0] - theirs[index][0] for index in sorted(own)]))
+
+    def frechet_less(self, other: "Report", nfe: int) -> tuple[float, float, float] | None:
+        """The Fréchet distance at that NFE less another run's, with its 95 % interval (jackknife over images).
+
+        None where `less` is, or where the two were not judged by the same network's features.
+        """
+        if self.less(other, nfe) is None:
+            return None
+        own, theirs = self._frechet(nfe), other._frechet(nfe)
+        if own is None or theirs is None or own[0] != theirs[0]:
+            return None
+        difference = own[1] - theirs[1]
+        left_out = [one - another for one, another in zip(own[2], theirs[2], strict=True)]
+        return difference, *jackknife(difference, left_out)
+
+    def _frechet(self, nfe: int) -> tuple[str, float, list[float]] | None:
+        """Name, distance, and distances with a group of images left out."""
+        for point in self.metrics.get("by_nfe") or []:
+            for key, value in point.items():
+                if point["nfe"] == nfe and key.startswith("frechet_") and key.endswith("_left_out"):
+                    name = key.removesuffix("_left_out")
+                    return name, point[name], value
+        return None
 
 
 def _figures(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -152,7 +176,7 @@ def _block(row: Mapping[str, Any]) -> tuple[str, str, float, str]:
 def _rows(reports: Sequence[Report], to: Report | None = None) -> list[dict[str, Any]]:
     """All rows; the baselines of runs on the same images stand once, above the runs.
 
-    Given a run to compare to, `less` is a row's PSNR less that run's (`Report.less`).
+    Given a run to compare to, `less` and `frechet_less` are a row's PSNR and Fréchet distance less that run's.
     """
     seen = set()
     rows = []
@@ -164,7 +188,8 @@ def _rows(reports: Sequence[Report], to: Report | None = None) -> list[dict[str,
                     continue
                 seen.add(identity)
             elif to is not None and "nfe" in row:
-                row = {**row, "less": report.less(to, row["nfe"])}
+                nfe = row["nfe"]
+                row = {**row, "less": report.less(to, nfe), "frechet_less": report.frechet_less(to, nfe)}
             rows.append(row)
     # Stable: within a strength of a group baselines come first, then runs in their order, NFE ascending.
     return sorted(rows, key=lambda row: (*_block(row), row["method"] == "restored"))
@@ -181,13 +206,14 @@ def _text(value: Any, digits: int) -> str:
 def table(reports: Sequence[Report], to: Report | None = None) -> Table:
     """The runs' results and their baselines, one row for each method and NFE.
 
-    PSNR in dB, also less that of the run to compare to; hole and known region apart. Texture: the hole's gradient
-    energy over the clean one, 1 is right.
-    Spread: standard deviation over samples inside the hole. A dash is a figure that a run did not measure.
+    PSNR in dB, hole and known region apart. Texture: the hole's gradient energy over the clean one, 1 is right.
+    Spread: standard deviation over samples inside the hole. PSNR and Fréchet distance also less those of the run to
+    compare to. A dash is a figure that a run did not measure.
     """
     rows = _rows(reports, to)
-    networks = {row["frechet_over"] for row in rows if "frechet_over" in row}
-    frechet = f"Fréchet\n{networks.pop()}" if len(networks) == 1 else "Fréchet"
+    # Distances over other features, or of another number of images, are not comparable.
+    sets = {f"{row['frechet_over']}, n = {row['n']}" for row in rows if "frechet_over" in row}
+    frechet = f"Fréchet\n{sets.pop()}" if len(sets) == 1 else "Fréchet"
     groups = {row["group"] for row in rows}
     columns: list[tuple[str, Callable[[dict[str, Any]], Any], int]] = [
         ("run", lambda row: row["run"] if row["method"] == "restored" else row["method"], 0),
@@ -203,7 +229,8 @@ def table(reports: Sequence[Report], to: Report | None = None) -> Table:
         ("known", lambda row: row.get("psnr_known"), 2),
         ("texture", lambda row: row.get("texture"), 2),
         ("spread", lambda row: row.get("spread"), 3),
-        (frechet, lambda row: row.get("frechet"), 3),
+        (frechet, lambda row: row.get("frechet"), 2),
+        (f"Fréchet less\n{to.name if to else ''}", lambda row: row.get("frechet_less"), 2),
         ("images/s", lambda row: row.get("images_per_second"), 1),
     ]
     shown = [column for column in columns if column[0] == "run" or any(column[1](row) is not None for row in rows)]
@@ -285,7 +312,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m restoration.compare", description="Runs side by side.")
     parser.add_argument("runs", nargs="+", type=Path, help="run folders, or folders above them")
     parser.add_argument("--output", type=Path, help="also write compare.csv, strength.png and nfe.png here")
-    parser.add_argument("--to", type=Path, help="a run folder: also show each PSNR less that run's, image by image")
+    parser.add_argument("--to", type=Path, help="a run folder: also show PSNR and Fréchet distance less that run's")
     options = parser.parse_args(arguments)
     reports = find(options.runs)
     show(reports, Report.load(options.to) if options.to else None)

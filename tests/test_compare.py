@@ -30,6 +30,7 @@ def metrics(strength: float, gain: float = 4.0) -> dict[str, Any]:
             "spread_hole": 0.05,
             "frechet_resnet34_tin": 3.25,
             "frechet_resnet34_tin_ci": [3.0, 3.5],
+            "frechet_resnet34_tin_left_out": [3.25 + 0.1 * (-1) ** group for group in range(10)],
         }
         for nfe, loss in ((8, 1.5), (1, 0.0))
     ]
@@ -64,7 +65,8 @@ def test_table_shows_each_method_once_sorted(tmp_path: Path):
     above, heading, *rows = shown(find([tmp_path]))
     assert above[11] == "Fréchet"
     assert heading == (
-        "run strength severity NFE solver PSNR SSIM hole known texture spread resnet34_tin images/s".split()
+        *"run strength severity NFE solver PSNR SSIM hole known texture spread".split(),
+        *("resnet34_tin, n = 1000", "images/s"),
     )
     assert [row[:6] for row in rows] == [
         ["identity", "0.50", "uniform", "-", "-", "20.00"],
@@ -175,6 +177,15 @@ def test_a_run_less_another_is_paired_by_image(tmp_path: Path):
     assert mean == pytest.approx(0.5) and 0.48 < low < 0.5 < high < 0.52
     assert first.less(first, 1) == (0, 0, 0)
     assert other.less(first, 1) is None and second.less(first, 8) is None
+    # Fréchet: the same images are left out of both, so what moves both alike does not count.
+    point = next(point for point in second.metrics["by_nfe"] if point["nfe"] == 1)
+    point["frechet_resnet34_tin"] = 3.0
+    point["frechet_resnet34_tin_left_out"] = [value - 0.25 for value in point["frechet_resnet34_tin_left_out"]]
+    assert second.frechet_less(first, 1) == pytest.approx((-0.25, -0.25, -0.25))
+    assert other.frechet_less(first, 1) is None
+    point["frechet_resnet50_tin_left_out"] = point.pop("frechet_resnet34_tin_left_out")
+    point["frechet_resnet50_tin"] = 3.0
+    assert second.frechet_less(first, 1) is None
     console = Console(width=220, record=True, file=StringIO())
     console.print(table([second], first))
     text = console.export_text()

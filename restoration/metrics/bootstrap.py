@@ -1,8 +1,22 @@
-"""How far a mean over images would move with other images of the same kind."""
+"""How far a figure of images would move with as many other images of the same kind."""
+
+from collections.abc import Sequence
 
 import numpy as np
 
-__all__ = ["Bootstrap"]
+__all__ = ["Bootstrap", "jackknife"]
+
+# 97.5 % of Student's t with nine degrees of freedom.
+_STUDENT = 2.262
+
+
+def jackknife(value: float, left_out: Sequence[float]) -> tuple[float, float]:
+    """95 % interval of a figure from what it is without each of ten groups of images (Efron 1982).
+
+    The figures of two runs on the same images have an interval of their difference in the differences of both.
+    """
+    margin = _STUDENT * float(np.sqrt(9 * np.var(left_out)))
+    return value - margin, value + margin
 
 
 class Bootstrap:

@@ -1,15 +1,18 @@
-"""Fréchet distance between two sets of images, over the features of a network that is named with the figure."""
+"""Fréchet distance between two sets of images, over the features of a network that is named with the figure.
+
+Its value falls with the number of images, by more than its interval is wide, until they are many times the features:
+compare distances of the same number of images only.
+"""
 
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["FeatureStatistics", "FrechetDistance", "GroupedStatistics", "frechet_distance", "frechet_interval"]
+__all__ = ["FeatureStatistics", "FrechetDistance", "GroupedStatistics", "frechet_distance", "frechet_left_out"]
 
 GROUPS = 10
-"""Into which images are dealt for the interval of a Fréchet distance."""
-_STUDENT = 2.262  # 97.5 % of Student's t with GROUPS − 1 degrees of freedom
+"""Into which images are dealt, for the interval of a Fréchet distance (`bootstrap.jackknife` wants ten)."""
 
 
 class FeatureStatistics:
@@ -91,24 +94,20 @@ class GroupedStatistics:
         return joined
 
 
-def frechet_interval(samples: Sequence[GroupedStatistics], other: GroupedStatistics) -> tuple[float, float] | None:
-    """95 % interval of the mean of the samples' distances to the others, by a jackknife over groups (Efron 1982).
+def frechet_left_out(samples: Sequence[GroupedStatistics], other: GroupedStatistics) -> list[float] | None:
+    """The mean of the samples' distances to the others without one group of images, for each group: what
+    `bootstrap.jackknife` makes an interval of.
 
-    Each group is left out of both sides at once, as the images are the same ones. None where a group is empty: there
-    are too few images.
+    A group is left out of both sides at once, as the images are the same ones. None where a group is empty: there are
+    too few images.
     """
     if any(group.count < 2 for statistics in (*samples, other) for group in statistics.groups):
         return None
-
-    def distance(without: int | None) -> Tensor:
-        reference = other.joined(without)
-        distances = [frechet_distance(sample.joined(without), reference) for sample in samples]
-        return torch.tensor(distances, dtype=torch.float64).mean()
-
-    left_out = torch.stack([distance(number) for number in range(GROUPS)])
-    error = ((GROUPS - 1) * left_out.var(unbiased=False)).sqrt()
-    middle = distance(None)
-    return float(middle - _STUDENT * error), float(middle + _STUDENT * error)
+    references = [other.joined(without) for without in range(GROUPS)]
+    return [
+        sum(frechet_distance(sample.joined(without), reference) for sample in samples) / len(samples)
+        for without, reference in enumerate(references)
+    ]
 
 
 class FrechetDistance:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torchmetrics.functional.image import structural_similarity_index_measure
 
-__all__ = ["PSNR_CAP", "gradient_energy", "measure", "psnr", "psnr_region", "ssim", "texture_ratio"]
+__all__ = ["PSNR_CAP", "gradient_energy", "measure", "psnr", "psnr_region", "ssim"]
 
 PSNR_CAP = 60.0
 """In dB. An untouched image has no error; its PSNR counts as this instead of infinity."""
@@ -86,15 +86,6 @@ def gradient_energy(images: Tensor, mask: Tensor) -> Tensor:
     down = (images[:, :, 1:] - images[:, :, :-1]).square() * (mask[:, :, 1:] & mask[:, :, :-1])
     right = (images[..., 1:] - images[..., :-1]).square() * (mask[..., 1:] & mask[..., :-1])
     return down.sum(dim=(1, 2, 3)) + right.sum(dim=(1, 2, 3))
-
-
-def texture_ratio(restored: Tensor, clean: Tensor, mask: Tensor) -> Tensor:
-    """Gradient energy in the holes, restored over clean: 1 is right, 0 is a grey box, above 1 is noise.
-
-    The ratio of the sums over the images, because the ratio of a single smooth image is mostly noise. NaN without a
-    hole. It means something for rectangles and blocks, not for scattered pixels.
-    """
-    return gradient_energy(restored, mask).sum() / gradient_energy(clean, mask).sum()
 
 
 def measure(restored: Tensor, clean: Tensor, mask: Tensor) -> dict[str, Tensor]:

@@ -6,8 +6,8 @@ import numpy as np
 from torch import Tensor
 
 from restoration.batch import Batch
-from restoration.metrics.bootstrap import Bootstrap
-from restoration.metrics.frechet import FrechetDistance, GroupedStatistics, frechet_distance, frechet_interval
+from restoration.metrics.bootstrap import Bootstrap, jackknife
+from restoration.metrics.frechet import FrechetDistance, GroupedStatistics, frechet_distance, frechet_left_out
 from restoration.metrics.image import measure
 from restoration.metrics.summary import Columns, stack_columns, summary
 
@@ -55,13 +55,14 @@ class Judged:
         return table
 
     def frechet_table(self, name: str, clean: GroupedStatistics) -> dict[str, Any]:
-        """The distance to the clean images with its interval, and that of each sample apart."""
+        """The distance to the clean images with its interval, what it is without each group of images, from which a
+        difference to another run has one, and that of each sample apart."""
         whole = clean.joined()
         distances = [frechet_distance(sample.joined(), whole) for sample in self._features]
         table: dict[str, Any] = {name: float(np.mean(distances))}
-        interval = frechet_interval(self._features, clean)
-        if interval is not None:
-            table[f"{name}_ci"] = list(interval)
+        left_out = frechet_left_out(self._features, clean)
+        if left_out is not None:
+            table |= {f"{name}_ci": list(jackknife(table[name], left_out)), f"{name}_left_out": left_out}
         if len(distances) > 1:
             table[f"{name}_samples"] = distances
         return table

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torchmetrics.functional.image import structural_similarity_index_measure
 
-from restoration.metrics.image import gradient_energy, measure, psnr, psnr_region, ssim, texture_ratio
+from restoration.metrics.image import gradient_energy, measure, psnr, psnr_region, ssim
 
 
 def pictures(count: int = 4, size: int = 32) -> tuple[torch.Tensor, torch.Tensor]:
@@ -86,16 +86,6 @@ def test_autocast_changes_nothing():
     assert abs(raw.float() - plain["ssim"].mean()) > 1e-4, "autocast no longer harms SSIM: this test proves nothing"
     for name, values in plain.items():
         assert torch.equal(values, under[name]), name
-
-
-def test_texture_ratio():
-    clean, _ = pictures()
-    mask = box(4)
-    assert texture_ratio(clean, clean, mask).item() == 1.0
-    filled = torch.where(mask, torch.tensor(0.5), clean)
-    assert texture_ratio(filled, clean, mask).item() == 0.0
-    half = torch.where(mask, 0.25 + 0.5 * clean, clean)
-    assert texture_ratio(half, clean, mask).item() == pytest.approx(0.25, abs=1e-4)
 
 
 def test_gradient_energy_by_hand():
