@@ -64,10 +64,10 @@ def test_table_shows_each_method_once_sorted(tmp_path: Path):
         leave(tmp_path / "blur_erase" / f"s{strength}", metrics(strength))
     above, heading, *rows = shown(find([tmp_path]))
     assert above[11] == "Fréchet"
-    assert heading == (
+    assert heading == [
         *"run strength severity NFE solver PSNR SSIM hole known texture spread".split(),
         *("resnet34_tin, n = 1000", "images/s"),
-    )
+    ]
     assert [row[:6] for row in rows] == [
         ["identity", "0.50", "uniform", "-", "-", "20.00"],
         ["mean_fill", "0.50", "uniform", "-", "-", "22.00"],
