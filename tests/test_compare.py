@@ -78,7 +78,7 @@ def test_table_shows_each_method_once_sorted(tmp_path: Path):
         ["s1.0", "1.00", "uniform", "1", "midpoint", "20.00"],
         ["s1.0", "1.00", "uniform", "8", "midpoint", "18.50"],
     ]
-    assert rows[3][6:] == ["0.700", "18.50", "25.00", "1.60", "0.050", "3.250", "12.5"]
+    assert rows[3][6:] == ["0.700", "18.50", "25.00", "1.60", "0.050", "3.25", "12.5"]
 
 
 def test_baselines_of_the_same_images_stand_once(tmp_path: Path):
