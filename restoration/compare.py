@@ -25,9 +25,10 @@ from restoration.metrics.bootstrap import Bootstrap, jackknife
 __all__ = ["Report", "find", "main", "show", "table", "write_csv", "write_curves"]
 
 COLUMNS = (
-    *("group", "run", "method", "corruption", "strength", "severity", "nfe", "solver", "n"),
+    *("group", "run", "method", "seed", "corruption", "strength", "severity", "split", "nfe", "solver", "n"),
     *("psnr", "ssim", "psnr_hole", "psnr_known", "texture", "spread", "frechet", "frechet_over"),
     *("images_seen", "images_per_second"),
+    *("psnr_less", "psnr_less_low", "psnr_less_high", "frechet_less", "frechet_less_low", "frechet_less_high"),
 )
 
 
@@ -66,7 +67,9 @@ class Report:
 
     @property
     def name(self) -> str:
-        return str(self.run.get("name") or self.folder.resolve().name)
+        """The run's, and the folder of an evaluation that was made later."""
+        name = str(self.run.get("name") or self.folder.resolve().name)
+        return f"{name}/{self.folder.resolve().name}" if "checkpoint" in self.run else name
 
     @property
     def strength(self) -> float | None:
@@ -80,11 +83,13 @@ class Report:
             "corruption": self.run.get("corruption"),
             "strength": self.strength,
             "severity": self.run.get("severity"),
+            "split": self.run.get("split", "test"),
             "n": self.metrics.get("n"),
         }
         baselines = {"identity": self.metrics.get("identity") or {}, **(self.metrics.get("classical") or {})}
         rows = [{**common, "method": method, **_figures(values)} for method, values in baselines.items()]
         extra = {
+            "seed": self.run.get("seed"),
             "images_seen": self.run.get("images_seen"),
             "images_per_second": self.metrics.get("images_per_second"),
         }
@@ -168,15 +173,15 @@ def find(paths: Iterable[str | Path]) -> list[Report]:
     return sorted(reports, key=lambda report: (report.group, report.strength or 0.0, report.name, str(report.folder)))
 
 
-def _block(row: Mapping[str, Any]) -> tuple[str, str, float, str]:
-    """Rows of one block are about images damaged alike."""
-    return row["group"], str(row["corruption"]), row["strength"] or 0.0, str(row["severity"])
+def _block(row: Mapping[str, Any]) -> tuple[str, str, float, str, str]:
+    """Rows of one block are about the same images, damaged alike."""
+    return row["group"], str(row["corruption"]), row["strength"] or 0.0, str(row["severity"]), row["split"]
 
 
 def _rows(reports: Sequence[Report], to: Report | None = None) -> list[dict[str, Any]]:
     """All rows; the baselines of runs on the same images stand once, above the runs.
 
-    Given a run to compare to, `less` and `frechet_less` are a row's PSNR and Fréchet distance less that run's.
+    Given a run to compare to, `psnr_less` and `frechet_less` are a row's PSNR and Fréchet distance less that run's.
     """
     seen = set()
     rows = []
@@ -189,7 +194,7 @@ def _rows(reports: Sequence[Report], to: Report | None = None) -> list[dict[str,
                 seen.add(identity)
             elif to is not None and "nfe" in row:
                 nfe = row["nfe"]
-                row = {**row, "less": report.less(to, nfe), "frechet_less": report.frechet_less(to, nfe)}
+                row = {**row, "psnr_less": report.less(to, nfe), "frechet_less": report.frechet_less(to, nfe)}
             rows.append(row)
     # Stable: within a strength of a group baselines come first, then runs in their order, NFE ascending.
     return sorted(rows, key=lambda row: (*_block(row), row["method"] == "restored"))
@@ -215,15 +220,19 @@ def table(reports: Sequence[Report], to: Report | None = None) -> Table:
     sets = {f"{row['frechet_over']}, n = {row['n']}" for row in rows if "frechet_over" in row}
     frechet = f"Fréchet\n{sets.pop()}" if len(sets) == 1 else "Fréchet"
     groups = {row["group"] for row in rows}
+
+    def varies(name: str) -> bool:
+        return len({row[name] for row in rows if row.get(name) is not None}) > 1
+
     columns: list[tuple[str, Callable[[dict[str, Any]], Any], int]] = [
         ("run", lambda row: row["run"] if row["method"] == "restored" else row["method"], 0),
-        *([("corruption", lambda row: row["corruption"], 0)] if len({row["corruption"] for row in rows}) > 1 else []),
+        *((name, lambda row, name=name: row.get(name), 0) for name in ("seed", "corruption", "split") if varies(name)),
         ("strength", lambda row: row["strength"], 2),
         ("severity", lambda row: row["severity"], 2),
         ("NFE", lambda row: row.get("nfe"), 0),
         ("solver", lambda row: row.get("solver"), 0),
         ("PSNR", lambda row: row.get("psnr"), 2),
-        (f"PSNR less\n{to.name if to else ''}", lambda row: row.get("less"), 2),
+        (f"PSNR less\n{to.name if to else ''}", lambda row: row.get("psnr_less"), 2),
         ("SSIM", lambda row: row.get("ssim"), 3),
         ("hole", lambda row: row.get("psnr_hole"), 2),
         ("known", lambda row: row.get("psnr_known"), 2),
@@ -238,7 +247,7 @@ def table(reports: Sequence[Report], to: Report | None = None) -> Table:
     if groups:
         grid.add_column("group")
     for heading, _, _ in shown:
-        text = heading in ("run", "corruption", "severity", "solver")
+        text = heading in ("run", "corruption", "split", "severity", "solver")
         grid.add_column(heading, justify="left" if text else "right", overflow="fold" if text else "ellipsis")
     previous: tuple[Any, ...] | None = None
     for row in rows:
@@ -257,12 +266,17 @@ def show(reports: Sequence[Report], to: Report | None = None) -> None:
     Console(width=None if sys.stdout.isatty() else 160).print(table(reports, to))
 
 
-def write_csv(reports: Sequence[Report], path: Path) -> None:
+def write_csv(reports: Sequence[Report], path: Path, to: Report | None = None) -> None:
     """The table with all digits; an unmeasured figure is empty."""
+    rows = _rows(reports, to)
+    for row in rows:
+        for name in ("psnr_less", "frechet_less"):
+            if difference := row.get(name):
+                row |= dict(zip((name, f"{name}_low", f"{name}_high"), difference, strict=True))
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()
-        writer.writerows(_rows(reports))
+        writer.writerows(rows)
 
 
 def write_curves(reports: Sequence[Report], folder: Path) -> list[Path]:
@@ -315,10 +329,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--to", type=Path, help="a run folder: also show PSNR and Fréchet distance less that run's")
     options = parser.parse_args(arguments)
     reports = find(options.runs)
-    show(reports, Report.load(options.to) if options.to else None)
+    to = Report.load(options.to) if options.to else None
+    show(reports, to)
     if options.output:
         options.output.mkdir(parents=True, exist_ok=True)
-        write_csv(reports, options.output / "compare.csv")
+        write_csv(reports, options.output / "compare.csv", to)
         written = [options.output / "compare.csv", *write_curves(reports, options.output)]
         print("wrote " + ", ".join(map(str, written)))
 

@@ -7,6 +7,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -26,8 +27,10 @@ __all__ = [
     "allow_any_key",
     "autocast_dtype",
     "changed",
+    "check_contender",
     "check_keys",
     "command",
+    "leaves",
     "reference_config",
     "resolve_precision",
 ]
@@ -112,6 +115,41 @@ def check_keys(config: DictConfig, reference: DictConfig) -> None:
         raise UserError(f"unknown key {path!r}{hint}")
 
 
+def check_contender(config: DictConfig) -> None:
+    """Refuse a contender that something else on the command line overrules: its name would tell of another run.
+
+    Raises:
+        UserError: names the key or group, and what it would have been.
+    """
+    runtime = HydraConfig.get().runtime
+    name = runtime.choices["contender"]
+    if name is None:
+        return
+    files = (Path(source.path) / "contender" / f"{name}.yaml" for source in runtime.config_sources)
+    own = OmegaConf.to_container(OmegaConf.load(next(file for file in files if file.is_file())))
+    assert isinstance(own, dict)
+    wanted = {
+        key.removeprefix("override /"): option for default in own.pop("defaults", []) for key, option in default.items()
+    }
+    found = {group: runtime.choices[group] for group in wanted}
+    for key, value in leaves(own):
+        wanted[key], found[key] = value, OmegaConf.select(config, key)
+    for key, value in wanted.items():
+        if found[key] != value:
+            raise UserError(
+                f"contender={name} is {key}={value}, but the command line has {key}={found[key]}; leave one of them out"
+            )
+
+
+def leaves(config: Mapping[Any, Any], path: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted keys and values of all that is no mapping itself."""
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            yield from leaves(value, f"{path}{key}.")
+        else:
+            yield f"{path}{key}", value
+
+
 def changed(trained: Any, asked: DictConfig, group: str) -> dict[str, Any]:
     """A group of a checkpoint's config with the changes asked for, or the option chosen by name in its place.
 
@@ -182,7 +220,6 @@ def command(main: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return main(*arguments)
         except SIGTERMException:
-            log.warning("stopped by SIGTERM; go on with resume=true")
             sys.exit(143)
         except Exception as error:
             message = _cause(error)

@@ -34,17 +34,19 @@ from restoration.metrics.frechet import FrechetDistance
 from restoration.metrics.pictures import grid, nfe_curve
 from restoration.restorer import Restorer
 
-__all__ = ["evaluate", "frechet_over", "open_checkpoint", "write_results"]
+__all__ = ["describe", "evaluate", "frechet_over", "open_checkpoint", "run_name", "write_results"]
 
 log = logging.getLogger(__name__)
 
 
-def frechet_over(encoder: dict[str, Any]) -> FrechetDistance | None:
+def frechet_over(encoder: dict[str, Any] | None) -> FrechetDistance | None:
     """The Fréchet distance over an encoder's pristine features; None for random weights, which measure nothing.
 
     Args:
-        encoder: the config of `backbone.encoder`.
+        encoder: the config of `backbone.encoder`; None where the backbone has none.
     """
+    if encoder is None:
+        return None
     model, weights = encoder["model"], str(encoder["weights"])
     if weights == "random":
         return None
@@ -69,11 +71,17 @@ def write_results(result: EvaluationResult, run: dict[str, Any], folder: Path) -
     return Report(folder, metrics)
 
 
+def run_name(config: dict[str, Any]) -> str:
+    """What a run is called beside others of its experiment: its name, its number in a sweep, its contender."""
+    parts = (config["name"], config.get("job"), config.get("contender_name"))
+    return "/".join(str(part) for part in parts if part is not None)
+
+
 def describe(config: dict[str, Any], restorer: Restorer) -> dict[str, Any]:
     """What a table needs to know of a run."""
     return {
         "experiment": config["experiment_name"],
-        "name": "/".join(filter(None, (config["name"], config.get("contender_name")))),
+        "name": run_name(config),
         "strength": config["corruption"]["strength"],
         "severity": config["corruption"]["severity"],
         "corruption": config["corruption_name"],
@@ -108,9 +116,9 @@ def evaluate(config: DictConfig) -> Report:
     if config.split not in ("test", "selection"):
         raise UserError(f"split={config.split}: choose test, or selection for what the run chose its checkpoint on")
     restorer, trained, data = open_checkpoint(config)
-    encoder = dict(trained["backbone"]["encoder"])
-    if config.frechet_weights is not None:
-        encoder["weights"] = config.frechet_weights
+    encoder = trained["backbone"].get("encoder")
+    if encoder is not None and config.frechet_weights is not None:
+        encoder = {**encoder, "weights": config.frechet_weights}
     try:
         frechet = frechet_over(encoder)
     except UserError as error:
@@ -120,7 +128,12 @@ def evaluate(config: DictConfig) -> Report:
     precision = resolve_precision(config.precision or trained["trainer"]["precision"], device.type)
     evaluation = instantiate(config.evaluation, frechet=frechet, dtype=autocast_dtype(precision))
     result = evaluation(restorer, data.batches(config.split, device))
-    return write_results(result, describe(trained, restorer), output)
+    run = describe(trained, restorer) | {
+        "checkpoint": str(checkpoint),
+        "split": config.split,
+        "precision": str(precision),
+    }
+    return write_results(result, run, output)
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="evaluate")

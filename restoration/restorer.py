@@ -148,7 +148,7 @@ class Restorer(nn.Module):
             weights: replaces `backbone.encoder.weights`; "checkpoint" where a state dict will follow.
         """
         backbone = dict(config["backbone"])
-        if weights is not None:
+        if weights is not None and "encoder" in backbone:
             backbone["encoder"] = {**backbone["encoder"], "weights": weights}
         others = (instantiate(config[name]) for name in ("source", "sampler", "prediction"))
         return cls(instantiate(backbone), *others)
@@ -160,7 +160,7 @@ def self_contained(config: dict[str, Any]) -> dict[str, Any]:
     Its weights are part of the state dict, so the file need not be there when the checkpoint is loaded.
     """
     source = config["source"]
-    if "restorer" not in source:
+    if "path" not in source.get("restorer", {}):
         return config
     path, device = source["restorer"]["path"], "cpu"
     _, inner = Restorer.load_with_config(path, device)

@@ -19,10 +19,14 @@ class SweepTable(Callback):
     It grows with every job, failed ones too: where one has failed, Hydra skips what would come at the sweep's end.
     """
 
+    def __init__(self) -> None:
+        self.folders: set[str] = set()  # one for each experiment
+
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
         if config.hydra.mode != RunMode.MULTIRUN:
             return
         try:
-            show(find([config.hydra.sweep.dir]))
+            self.folders.add(config.hydra.sweep.dir)
+            show(find(sorted(self.folders)))
         except UserError as error:  # no job has come as far as its evaluation
             print(error)

@@ -20,16 +20,25 @@ from hydra.types import RunMode
 from hydra.utils import instantiate
 from lightning.pytorch import Trainer, seed_everything
 from lightning.pytorch.loggers import Logger, WandbLogger
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from restoration.batch_size import largest_batch_size
 from restoration.compare import Report, show
-from restoration.config import allow_any_key, autocast_dtype, check_keys, command, reference_config, resolve_precision
-from restoration.errors import UserError
-from restoration.evaluate import describe, frechet_over, write_results
+from restoration.config import (
+    allow_any_key,
+    autocast_dtype,
+    check_contender,
+    check_keys,
+    command,
+    reference_config,
+    resolve_precision,
+)
+from restoration.evaluate import describe, frechet_over, run_name, write_results
 from restoration.logger import finish_wandb, run_id
 from restoration.module import RestorationModule
 from restoration.restorer import Restorer, self_contained
+from restoration.resume import last_checkpoint, resumed
 
 __all__ = ["train"]
 
@@ -40,44 +49,35 @@ def plan(config: DictConfig) -> None:
     """Fill in what follows from other choices: precision, steps, validations, and callbacks that do not apply."""
     trainer = config.trainer
     trainer.precision = resolve_precision(trainer.precision, trainer.get("accelerator", "auto"))
+    accumulated = trainer.get("accumulate_grad_batches", 1)
     if trainer.max_steps is None and trainer.get("max_epochs") is None:
-        per_step = config.data.batch_size * trainer.get("accumulate_grad_batches", 1)
-        trainer.max_steps = math.ceil(config.budget.images / per_step)
+        trainer.max_steps = math.ceil(config.budget.images / (config.data.batch_size * accumulated * devices(trainer)))
     trainer.max_steps = -1 if trainer.max_steps is None else trainer.max_steps
     if trainer.val_check_interval is None:
         if trainer.max_steps > 0:
             # A short run is validated once, at its end: before step 100 there is little to see.
-            trainer.val_check_interval = min(trainer.max_steps, max(100, trainer.max_steps // config.validations))
+            steps = min(trainer.max_steps, max(100, trainer.max_steps // config.validations))
+            trainer.val_check_interval = steps * accumulated  # Lightning counts batches
         else:
             trainer.check_val_every_n_epoch = 1
             trainer.val_check_interval = 1.0
     best_frechet = config.callbacks.best_frechet
     if best_frechet is not None and best_frechet.monitor is None:
         best_frechet.monitor = f"val/frechet_nfe{max(config.callbacks.image_quality.nfe)}"
-    if config.backbone.encoder.weights == "random":
+    encoder = config.backbone.get("encoder")
+    if encoder is None or encoder.weights == "random":
         if config.callbacks.staged_unfreezing is not None:
-            log.info("random encoder: nothing to protect, so it trains from the start (no stage 1)")
+            log.info("no pretrained encoder: nothing to protect, so all trains from the start (no stage 1)")
         config.callbacks.staged_unfreezing = None
         # A Fréchet distance over random features would measure nothing.
         config.callbacks.best_frechet = None
 
 
-def last_checkpoint(config: DictConfig, folder: Path) -> Path | None:
-    """Where to go on from, if anywhere; nothing is overwritten unasked."""
-    path = folder / "checkpoints" / "last.ckpt"
-    if config.resume:
-        if not path.is_file():
-            raise UserError(f"resume=true, but there is no {path}; give the name=… of the run to go on with")
-        try:
-            torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        except Exception as error:
-            raise UserError(
-                f"{path} is damaged ({type(error).__name__}), so the run cannot go on; start anew with another name=…"
-            ) from error
-        return path
-    if path.exists() or (folder / "metrics.json").exists():
-        raise UserError(f"{folder} holds a run; choose another name=…, or go on with it by resume=true")
-    return None
+def devices(trainer: DictConfig) -> int:
+    """On how many devices Lightning would train."""
+    names = ("accelerator", "devices", "num_nodes", "strategy")
+    chosen = {name: trainer[name] for name in names if name in trainer}
+    return Trainer(**chosen, logger=False, enable_checkpointing=False, enable_progress_bar=False).world_size
 
 
 def loggers(config: DictConfig, folder: Path, resolved: dict[str, Any]) -> list[Logger]:
@@ -87,14 +87,12 @@ def loggers(config: DictConfig, folder: Path, resolved: dict[str, Any]) -> list[
         if node is None:
             continue
         if name == "wandb":
-            sweep = HydraConfig.get().mode == RunMode.MULTIRUN
-            label = f"{config.name}/{HydraConfig.get().job.num}" if sweep else config.name
             made.append(
                 # Partial first: `instantiate` has an argument `config` of its own.
                 instantiate(node, _partial_=True)(
                     save_dir=folder,
-                    name=label,
-                    group=config.name if sweep else None,
+                    name=run_name(resolved),
+                    group=None if resolved["job"] is None else str(config.name),
                     config=resolved,
                     run_id=run_id(folder),
                 )
@@ -114,8 +112,8 @@ def images_behind(config: dict[str, Any]) -> int:
     return checkpoint["global_step"] * batch_size
 
 
-def train(config: DictConfig) -> Report:
-    """One run, from the config to its folder.
+def train(config: DictConfig) -> Report | None:
+    """One run, from the config to its folder; the report comes from the first of several processes only.
 
     Raises:
         UserError: something in the config, the data or the folder must be mended.
@@ -124,15 +122,20 @@ def train(config: DictConfig) -> Report:
     began = time.monotonic()
     folder = Path(config.folder)
     checkpoint = last_checkpoint(config, folder)
-    choices = HydraConfig.get().runtime.choices
-    resolved: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
-    resolved |= {f"{group}_name": choices[group] for group in ("experiment", "corruption", "contender")}
+    if checkpoint is None:
+        choices = HydraConfig.get().runtime.choices
+        notes = {f"{group}_name": choices[group] for group in ("experiment", "corruption", "contender")}
+        notes["job"] = HydraConfig.get().job.num if HydraConfig.get().mode == RunMode.MULTIRUN else None
+    else:
+        config, notes = resumed(config, checkpoint, folder)
+    resolved: dict[str, Any] = {**OmegaConf.to_container(config, resolve=True), **notes}  # type: ignore[dict-item]
     OmegaConf.save(config, folder / "config.yaml", resolve=True)
 
     seed_everything(config.seed, workers=True, verbose=False)
     data = instantiate(config.data, corruption=instantiate(config.corruption))
     data.prepare_data()
-    behind = images_behind(resolved)
+    if checkpoint is None:
+        resolved["images_behind"] = images_behind(resolved)
     restorer = Restorer.build(resolved)
     objective = instantiate(config.objective)
     if config.data.batch_size == "auto":
@@ -148,7 +151,7 @@ def train(config: DictConfig) -> Report:
         seed=config.seed,
         compile=config.compile,
     )
-    frechet = frechet_over(resolved["backbone"]["encoder"])
+    frechet = frechet_over(resolved["backbone"].get("encoder"))
     callbacks = [
         instantiate(node, frechet=frechet) if name == "image_quality" else instantiate(node)
         for name, node in config.callbacks.items()
@@ -161,6 +164,8 @@ def train(config: DictConfig) -> Report:
     log.info("%s steps, validation every %s", trainer.max_steps, trainer.val_check_interval)
     trainer.fit(module, datamodule=data, ckpt_path=checkpoint)
     seconds = time.monotonic() - began
+    if not trainer.is_global_zero:
+        return None
 
     best = folder / "checkpoints" / "best.ckpt"
     judged = Restorer.load(best if best.is_file() else folder / "checkpoints" / "last.ckpt", module.device)
@@ -168,7 +173,8 @@ def train(config: DictConfig) -> Report:
     result = evaluation(judged, data.batches("test", module.device))
     steps = trainer.global_step
     run = describe(resolved, judged) | {
-        "images_seen": behind + steps * data.batch_size * trainer.accumulate_grad_batches * trainer.world_size,
+        "images_seen": resolved["images_behind"]
+        + steps * data.batch_size * trainer.accumulate_grad_batches * trainer.world_size,
         "steps": steps,
         "training_seconds": seconds,
     }
@@ -212,15 +218,23 @@ def quieten() -> None:
 @command
 def main(config: DictConfig) -> None:
     check_keys(config, reference_config())
+    check_contender(config)
     quieten()
     failed = 1
     try:
         with open_dict(config):
             report = train(config)
+        failed = 0
+        if report is None:
+            return
         if HydraConfig.get().mode != RunMode.MULTIRUN:  # a sweep has one table of all jobs
             show([report])
         print(f"run folder: {report.folder}\npicture: {report.folder / 'images' / 'grid.png'}")
-        failed = 0
+    except (SIGTERMException, KeyboardInterrupt):
+        if (Path(config.folder) / "checkpoints" / "last.ckpt").is_file():
+            names = f"experiment={HydraConfig.get().runtime.choices['experiment']} name={config.name}"
+            log.warning("stopped; go on with: python -m restoration.train %s resume=true", names)
+        raise
     finally:
         # The jobs of a sweep share this process.
         finish_wandb(failed)

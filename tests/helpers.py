@@ -219,7 +219,8 @@ class Kill(Callback):
         self.step, self.in_validation, self.number = step, in_validation, number
 
     def _kill(self, trainer: Trainer, here: bool) -> None:
-        if here and trainer.global_step == self.step and not trainer.sanity_checking:
+        # The run's config carries this callback on; it kills but once.
+        if here and trainer.global_step == self.step and not trainer.sanity_checking and not trainer.ckpt_path:
             os.kill(os.getpid(), self.number)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:

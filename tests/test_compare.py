@@ -10,7 +10,7 @@ import pytest
 from matplotlib import pyplot
 from rich.console import Console
 
-from restoration.compare import Report, find, main, table, write_curves
+from restoration.compare import Report, find, main, table, write_csv, write_curves
 from restoration.errors import UserError
 
 
@@ -190,6 +190,10 @@ def test_a_run_less_another_is_paired_by_image(tmp_path: Path):
     console.print(table([second], first))
     text = console.export_text()
     assert f"+0.50 [+{low:.2f}, +{high:.2f}]" in text and "PSNR less" in text
+    write_csv([second], tmp_path / "compare.csv", first)
+    with (tmp_path / "compare.csv").open() as file:
+        row = next(row for row in csv.DictReader(file) if row["method"] == "restored" and row["nfe"] == "1")
+    assert [float(row[f"psnr_less{end}"]) for end in ("", "_low", "_high")] == pytest.approx([mean, low, high])
 
 
 def test_other_damage_has_a_block_and_a_column(tmp_path: Path):

@@ -211,7 +211,9 @@ def test_every_contender_is_one_change_to_the_experiment(folder: Path):
     arguments = ["experiment=blur_erase", "contender=glob(*,exclude=posterior_mean)", *TINY, *FEW_PASSES]
     assert run_command(main, *arguments, "trainer.max_steps=2", flags=["-m"]) == 0
     reports = [json.loads(path.read_text()) for path in folder.rglob("metrics.json")]
-    assert {report["run"]["name"] for report in reports} == {f"run/{contender}" for contender in contenders}
+    assert {report["run"]["name"] for report in reports} == {
+        f"run/{number}/{contender}" for number, contender in enumerate(sorted(contenders))
+    }
     # They differ, but for the one that is the default.
     assert len({report["restored"]["psnr"] for report in reports}) > len(contenders) / 2
 

@@ -32,6 +32,7 @@ ROOMS = [
     "sweep",
     "restore",
     "benchmark",
+    "resume",
     "train",
 ]
 PACKAGE = Path(restoration.__file__).parent

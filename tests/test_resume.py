@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 import wandb
-from helpers import FEW_PASSES, TINY, callback_file, encoder_file, last, rows, run_command, without_account
+from helpers import FEW_PASSES, TINY, callback_file, complaint, encoder_file, last, rows, run_command, without_account
 
 from restoration.logger import finish_wandb
 from restoration.train import main
@@ -107,11 +107,15 @@ def test_the_uninterrupted_run_sees_every_image_once_an_epoch(whole: Path):
     ],
 )
 def test_sigterm_then_resume_ends_as_if_nothing_had_happened(
-    step: int, in_validation: bool, stage: int, whole: Path, weights: Path, tmp_path: Path
+    step: int, in_validation: bool, stage: int, whole: Path, weights: Path, tmp_path: Path, monkeypatch
 ):
     flags = callback_file(tmp_path / "conf", "helpers.Kill", step=step, in_validation=in_validation)
     status, folder = run(tmp_path, weights, "callbacks=extended", flags=flags)
     assert status == 143
+    assert (
+        "go on with: python -m restoration.train experiment=blur_erase name=run resume=true"
+        in (folder / "train.log").read_text()
+    )
     stopped = last(folder)
     assert stopped["global_step"] == step
     (staged,) = (state for name, state in stopped["callbacks"].items() if "StagedUnfreezing" in name)
@@ -120,8 +124,9 @@ def test_sigterm_then_resume_ends_as_if_nothing_had_happened(
     logged = [row["train/loss"] for row in rows(folder) if row["train/loss"]]
     assert len(logged) == step
 
-    status, folder = run(tmp_path, weights, "resume=true")
-    assert status == 0
+    # The run's own config goes on, whatever it was begun with.
+    monkeypatch.chdir(tmp_path)
+    assert run_command(main, "experiment=blur_erase", "name=run", "resume=true") == 0
     assert_same_end(folder, whole)
     # metrics.csv was continued: the rows before the stop are there, the others follow without a gap.
     losses = [row["train/loss"] for row in rows(folder) if row["train/loss"]]
@@ -164,6 +169,35 @@ def test_runs_of_whole_epochs_resume_too(
     status, resumed = run(tmp_path, weights, *EPOCHS, "resume=true")
     assert status == 0
     assert_same_end(resumed, whole_epochs)
+
+
+@pytest.mark.parametrize(
+    "asked, said",
+    [
+        ("seed=1", "resume=true: this run has seed=0, not 1; leave it out, or start a new run"),
+        ("backbone.widths=[32,16,16,16]", "this run has backbone.widths=[16, 16, 16, 16], not [32, 16, 16, 16]"),
+        ("source=noise", "this run has source._target_=restoration.flow.Degraded, not restoration.flow.Noise"),
+        ("contender=draws_4", "this run has contender=None, not draws_4; leave it out"),
+    ],
+)
+def test_another_run_is_not_gone_on_with(
+    asked: str, said: str, whole: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(whole.parents[2])
+    before = (whole / "config.yaml").read_text()
+    assert run_command(main, "experiment=blur_erase", "name=run", "resume=true", asked) == 2
+    assert said in complaint(capsys)
+    assert (whole / "config.yaml").read_text() == before
+
+
+def test_a_moved_run_goes_on_where_it_is_now(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    moved = tmp_path / "outputs" / "blur_erase" / "moved"
+    shutil.copytree(whole, moved)
+    monkeypatch.chdir(tmp_path)
+    before = last(whole)["global_step"]
+    assert run_command(main, "experiment=blur_erase", "name=moved", "resume=true", "trainer.max_steps=16") == 0
+    assert last(moved)["global_step"] == 16 and last(whole)["global_step"] == before == 14
+    assert json.loads((moved / "metrics.json").read_text())["run"]["name"] == "moved"
 
 
 def test_a_finished_run_goes_on_with_more_steps(weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -17,6 +17,7 @@ from helpers import (
     TINY_RUN,
     callback_file,
     complaint,
+    composed,
     encoder_file,
     rows,
     run_command,
@@ -25,7 +26,7 @@ from helpers import (
 from omegaconf import OmegaConf
 
 from restoration.restorer import Restorer
-from restoration.train import main
+from restoration.train import main, plan
 
 RUN = Path("outputs/blur_erase/run")
 
@@ -80,6 +81,41 @@ def test_a_regression_becomes_part_of_the_flow_that_starts_from_it(finished: Pat
     inner = flow.source.restorer.state_dict()
     assert list(inner) == list(before) and all(torch.equal(value, before[name]) for name, value in inner.items())
     assert flow.source.sigma == 0.2 and flow.restore(torch.rand(1, 3, 16, 16), torch.arange(1), 2).isfinite().all()
+    # Nor when the run goes on.
+    assert run_command(main, "experiment=blur_erase", "name=run", "resume=true", "trainer.max_steps=4") == 0
+    assert json.loads((RUN / "metrics.json").read_text())["run"]["images_seen"] == (steps + 4) * 4
+
+
+@pytest.mark.parametrize(
+    "arguments, said",
+    [
+        (
+            ["contender=noise", "source=degraded"],
+            "contender=noise is source=noise, but the command line has source=degr",
+        ),
+        (["contender=random_encoder", "backbone.encoder.weights=a1_in1k"], "is backbone.encoder.weights=random, but"),
+        (
+            ["contender=draws_4", "objective.terms.flow.draws=2"],
+            "is objective.terms.flow.draws=4, but the command line ",
+        ),
+    ],
+)
+def test_a_contender_is_what_its_file_says(arguments: list[str], said: str, tmp_path: Path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run_command(main, "experiment=blur_erase", *TINY, *arguments) == 2
+    assert said in complaint(capsys)
+
+
+def test_a_budget_counts_images_whatever_a_step_takes():
+    tiny = ["budget.images=1600", "data.batch_size=4", "folder=run", "trainer.accelerator=cpu"]
+    for more, steps, interval in (
+        ([], 400, 100),
+        (["trainer.accumulate_grad_batches=4"], 100, 400),  # batches, as Lightning counts them
+        (["trainer.devices=2", "validations=1"], 200, 200),
+    ):
+        with composed("train", *tiny, "validations=4", *more) as config:
+            plan(config)
+            assert (config.trainer.max_steps, config.trainer.val_check_interval) == (steps, interval)
 
 
 def test_metrics_json_has_what_every_tool_reads(finished: Path):
