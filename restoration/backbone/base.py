@@ -30,7 +30,8 @@ class Context:
     Attributes:
         degraded: (B, 3, H, W) in [−1, 1].
         base: (B, 3, H, W) in [−1, 1], what the network changes: the degraded image, its hole smoothly filled.
-        scale: (B, 1, H, W), how far the clean value of a pixel is expected from the base.
+        scale: (B, 1, H, W) in [−1, 1] units, how far the clean value of a pixel may lie from the base: twice the
+            expected error.
         cache: the backbone's own tensors.
         damage: its estimate of the damage.
         mean: (B, 3, H, W) in [−1, 1], of x_0; the restorer, who knows the source, fills it in.

@@ -215,7 +215,7 @@ def group_norm(width: int) -> nn.GroupNorm:
 
 
 def damage_scale(damage: DamageEstimate) -> Tensor:
-    """How far each pixel's clean value is expected from the base: (B, 1, H, W) in [−1, 1] units."""
+    """`Context.scale`, (B, 1, H, W)."""
     hole = torch.sigmoid(damage.hole_logit.detach())
     known = (_MARGIN * damage.log_error.detach().exp()).clamp(max=1.0)
     return hole * _MARGIN * _HOLE_ERROR + (1 - hole) * known[:, None, None, None]

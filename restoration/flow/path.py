@@ -38,20 +38,20 @@ def clean_to_velocity(clean: Tensor, x_t: Tensor, t: Tensor, floor: float = 5e-4
     return (clean - x_t) / (1 - _column(t)).clamp(min=floor)
 
 
-def evidence(news: Tensor, scale: Tensor, t: Tensor, deviation: Tensor) -> Tensor:
-    """What x_t tells, pixel by pixel, of the clean image beyond an estimate of it, in units of the expected error.
+def evidence(innovation: Tensor, scale: Tensor, t: Tensor, deviation: Tensor) -> Tensor:
+    """What x_t tells, pixel by pixel, of the clean image beyond an estimate of it, in units of that estimate's error.
 
-    The news in x_t are t·(x_1 − base) + (1 − t)·σ·n. The best linear estimate of x_1 − base, for an error of standard
-    deviation s, is t·s² / (t²·s² + (1 − t)²·σ²) times that (Wiener's filter), and here it is divided by s: nothing at
-    t = 0, where x_t holds noise only and the answer must not depend on it; (x_1 − base) / s at t = 1; and nearly
-    nothing, until late, where the base is nearly right, so that no noise is carried there.
+    The innovation of x_t is t·(x_1 − base) + (1 − t)·σ·n. The best linear estimate of x_1 − base, for an error of
+    standard deviation s, is t·s² / (t²·s² + (1 − t)²·σ²) times that (Wiener's filter), and here it is divided by s:
+    nothing at t = 0, where x_t holds noise only and the answer must not depend on it; (x_1 − base) / s at t = 1; and
+    nearly nothing, until late, where the base is nearly right, so that no noise is carried there.
 
     Args:
-        news: (B, 3, H, W), x_t less what was known beforehand, t·base + (1 − t)·mean(x_0).
+        innovation: (B, 3, H, W), x_t less what was known beforehand, t·base + (1 − t)·mean(x_0).
         scale: (B, 1, H, W), s.
         t: (B,).
         deviation: (B, 1, H, W), σ, the standard deviation of the source's noise.
     """
     t = _column(t)
     signal, noise = t * scale, (1 - t) * deviation
-    return news * (signal / (signal.square() + noise.square()).clamp(min=1e-12))
+    return innovation * (signal / (signal.square() + noise.square()).clamp(min=1e-12))

@@ -31,21 +31,21 @@ class Clean(Prediction):
     """
 
     def __call__(self, network: Network, x_t: Tensor, t: Tensor, context: Context) -> Tensor:
-        told = evidence(_news(x_t, t, context), context.scale, t, context.deviation)
+        told = evidence(_innovation(x_t, t, context), context.scale, t, context.deviation)
         return torch.addcmul(context.base, context.scale, network(told, t, context))
 
 
 class Velocity(Prediction):
     """The network answers with the velocity, less what is known of it: v̂ = base − mean(x_0) + network.
 
-    It sees the news in x_t as they are, and must itself undo the noise that v̂ holds.
+    It sees the innovation of x_t as it is, and must itself undo the noise that v̂ holds.
     """
 
     def __call__(self, network: Network, x_t: Tensor, t: Tensor, context: Context) -> Tensor:
-        velocity = context.base - context.mean + network(_news(x_t, t, context), t, context)
+        velocity = context.base - context.mean + network(_innovation(x_t, t, context), t, context)
         return x_t + (1 - t)[:, None, None, None] * velocity
 
 
-def _news(x_t: Tensor, t: Tensor, context: Context) -> Tensor:
+def _innovation(x_t: Tensor, t: Tensor, context: Context) -> Tensor:
     """x_t less what was known of it beforehand, t·base + (1 − t)·mean(x_0)."""
     return x_t - torch.lerp(context.mean, context.base, t[:, None, None, None])

@@ -61,12 +61,12 @@ class Degraded(Source):
 
 
 class Base(Source):
-    """x_0 = base + σ·scale·n: the degraded image with its hole filled, and noise of the size of the error expected.
+    """x_0 = base + σ·scale·n: the degraded image with its hole filled, and noise as large as the error expected there.
 
     What is intact gets no noise that sampling would have to take away again.
 
     Args:
-        sigma: in units of the backbone's expected error.
+        sigma: in units of `Context.scale`, twice the expected error: 0.5 is noise of that error's size.
     """
 
     def mean(self, context: Context) -> Tensor:

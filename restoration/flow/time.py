@@ -14,8 +14,8 @@ class TimeSampler(ABC):
     """Stratified times: one equidistant comb per batch, shifted at random, so that every batch covers [0, 1).
 
     Args:
-        start_share: the share of the draws set to t = 0 exactly, where one step answers with the posterior mean
-            and which a continuous law never draws.
+        start_share: the share of the draws set to t = 0 exactly, which one step asks for and a continuous law never
+            draws.
     """
 
     def __init__(self, start_share: float = 0.1) -> None:

@@ -70,7 +70,7 @@ class Evaluation:
     Args:
         images: how many images to evaluate, from the start of the batches; None takes all.
         nfe: numbers of passes through the flow network. The report's `restored` is the first, so put the best in
-            PSNR there: with a noisy source that is 1, the posterior mean.
+            PSNR there: that is 1, which has no sample's noise.
         samples: results for each image, from different noise. Figures are means over them, the Fréchet distance too;
             a list under its name + `_samples` has them apart. One is enough where there is no noise.
         spread_samples: how many samples of one image the sample spread, and the mean of samples, are taken over;

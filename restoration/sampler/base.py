@@ -21,9 +21,9 @@ class Sampler(ABC):
         nfe: evaluations of the network unless the call says otherwise, 1 … 1000.
         warp: (a, b) of the grid t = 1 − (1 − s^a)^b on uniform s, Kumaraswamy's distribution function: a above 1
             makes the first steps short, b above 1 the last ones. (1, 1) is uniform; `restoration.tune` fits it.
-        keep: pixels expected nearer to clean than this, in the flow's [−1, 1], keep the velocity of the first
-            evaluation, by a share of 1 − (expected error / keep)². That one leads to the posterior mean; a sample
-            of what is nearly intact could only be worse. 0 samples every pixel.
+        keep: pixels of a smaller scale than this (`Context.scale`, twice the expected error, in [−1, 1] units) keep the
+            velocity of the first evaluation, by a share of 1 − (scale / keep)². That one leads to the estimate at
+            t = 0; a sample of what is nearly intact could only be worse. 0 samples every pixel.
 
     Attributes:
         evaluations: of the network in one step.
@@ -52,7 +52,7 @@ class Sampler(ABC):
             velocity: the field.
             x_0: (B, 3, H, W).
             nfe: evaluations, 1 … 1000; None is the sampler's own number.
-            scale: (B, 1, H, W), the expected error that `keep` asks for; None samples every pixel.
+            scale: (B, 1, H, W), what `keep` is compared with; None samples every pixel.
 
         Raises:
             UserError: nfe outside 1 … 1000.

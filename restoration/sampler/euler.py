@@ -8,7 +8,7 @@ __all__ = ["Euler"]
 
 
 class Euler(Sampler):
-    """First order, one evaluation a step. Its single step from t = 0 is the network's posterior mean."""
+    """First order, one evaluation a step. Its single step is the network's answer at t = 0."""
 
     evaluations = 1
     order = 1

@@ -10,8 +10,8 @@ __all__ = ["Heun"]
 class Heun(Sampler):
     """Second order, two evaluations a step: the mean of the slopes at both ends (the explicit trapezoid).
 
-    A predicted clean image says nothing of the velocity at t = 1 (`flow.clean_to_velocity` gives 0 there), so the
-    step that ends there is the midpoint method's, of the same order and cost.
+    A predicted clean image says nothing of the velocity at t = 1, where its error would be divided by next to nothing,
+    so the step that ends there is the midpoint method's, of the same order and cost.
     """
 
     evaluations = 2

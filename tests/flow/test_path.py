@@ -71,9 +71,9 @@ def test_the_evidence_is_nothing_at_the_start_and_all_at_the_end():
 
 
 def test_without_expected_error_there_is_no_evidence():
-    news, deviation = torch.randn(2, 3, 4, 4), torch.full((2, 1, 4, 4), 0.5)
+    innovation, deviation = torch.randn(2, 3, 4, 4), torch.full((2, 1, 4, 4), 0.5)
     for t in (0.0, 0.5, 1.0):
-        assert not evidence(news, torch.zeros(2, 1, 4, 4), torch.full((2,), t), deviation).any()
+        assert not evidence(innovation, torch.zeros(2, 1, 4, 4), torch.full((2,), t), deviation).any()
 
 
 @pytest.mark.parametrize("t", [0.1, 0.5, 0.9])

@@ -13,11 +13,13 @@ from dataclasses import replace
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from restoration.backbone import Backbone, Context, DamageEstimate
-from restoration.flow import Base, Degraded, Noise, Source, to_model
-from restoration.keyed import fold
+from restoration.batch import Batch
+from restoration.flow import Base, Degraded, Noise, Source, TimeSampler, Velocity, to_image, to_model
+from restoration.keyed import fold, normal
+from restoration.objective import FlowMatching, SquaredError
 from restoration.restorer import Restorer
 from restoration.sampler import AdamsBashforth2, Euler, Heun, Midpoint, Sampler
 
@@ -105,6 +107,56 @@ def test_more_evaluations_come_closer_to_the_exact_trajectory():
     errors = [(to_model(restorer.restore(degraded, keys, nfe)) - exact).square().mean().sqrt() for nfe in (2, 4, 8, 16)]
     assert errors[0] > 1.5 * errors[1] > 2 * errors[2]
     assert errors[3] < 0.01
+
+
+class At(TimeSampler):
+    """Always the same time."""
+
+    def __init__(self, t: float) -> None:
+        super().__init__(start_share=float(t == 0))
+        self.t = t
+
+    def law(self, quantile: Tensor) -> Tensor:
+        return torch.full_like(quantile, self.t)
+
+
+class Linear(Exact):
+    """Answers with a line through what it is told, which the exact answer is, too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.line = nn.Parameter(torch.zeros(3))
+
+    def forward(self, evidence: Tensor, t: Tensor, context: Context) -> Tensor:
+        return self.line[0] * evidence + self.line[1] * context.degraded + self.line[2]
+
+
+@sources
+@pytest.mark.parametrize("prediction", [None, Velocity()], ids=["clean", "velocity"])
+@pytest.mark.parametrize("t", [0.0, 0.3, 0.85])
+def test_the_objective_is_least_at_the_exact_prediction(source: Source, t: float, prediction):
+    """Also where the weight of late times is held."""
+    index = torch.arange(16)
+    degraded = torch.linspace(0.25, 0.7, 16)[:, None, None, None].expand(-1, 3, 32, 32).contiguous()
+    clean = to_image(posterior_mean(to_model(degraded)) + TAU * normal(fold("clean", index), (3, 32, 32)))
+    batch = Batch(clean, degraded, torch.zeros(16, 1, 32, 32, dtype=torch.bool), torch.zeros(16), index)
+    restorer = Restorer(Linear(), source, Euler(), prediction)
+    term, keys, context = FlowMatching(At(t), SquaredError()), fold("step", index), restorer.encode(degraded)
+    optimizer = torch.optim.LBFGS(restorer.parameters(), lr=1, max_iter=100, line_search_fn="strong_wolfe")
+
+    def loss() -> Tensor:
+        optimizer.zero_grad()
+        value = term(restorer, batch, context, keys).loss
+        value.backward()
+        return value
+
+    optimizer.step(loss)
+    # Other noise than it was fitted to.
+    times, other = torch.full((16,), t), fold("other", index)
+    x_t = (1 - t) * restorer.start(context.mean, context.deviation, other) + t * to_model(clean)
+    learnt = restorer.predict(x_t, times, context)
+    exact = Restorer(Exact(), source, Euler()).predict(x_t, times, context)
+    torch.testing.assert_close(learnt, exact, atol=0.01, rtol=0)
 
 
 def test_regression_is_the_same_object_with_no_noise():
