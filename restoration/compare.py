@@ -331,6 +331,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     reports = find(options.runs)
     to = Report.load(options.to) if options.to else None
     show(reports, to)
+    if to and not any(row.get("psnr_less") for row in _rows(reports, to)):
+        print(f"no differences to {to.name}: none was judged on the same damaged images at the same NFE")
     if options.output:
         options.output.mkdir(parents=True, exist_ok=True)
         write_csv(reports, options.output / "compare.csv", to)

@@ -88,13 +88,17 @@ def _unknown(config: Any, reference: Any, path: str) -> Iterator[tuple[str, list
     accepted = _accepted(target) if isinstance(target, str) else set()
     for key, value in config.items():
         inner = f"{path}.{key}" if path else str(key)
-        # Below a key that only a signature vouches for (a mapping of names to objects), targets judge again.
-        named = not reference and not target and isinstance(value, Mapping) and "_target_" in value
+        # Names of objects may be added where there are only such; their targets judge again.
+        named = target is None and _is_object(value) and all(v is None or _is_object(v) for v in reference.values())
         free = filled or named
         if key not in reference and accepted is not None and key not in accepted and not free:
             yield inner, sorted({str(name) for name in reference} | accepted)
             continue
         yield from _unknown(value, reference.get(key), inner)
+
+
+def _is_object(value: Any) -> bool:
+    return isinstance(value, Mapping) and "_target_" in value
 
 
 def check_keys(config: DictConfig, reference: DictConfig) -> None:

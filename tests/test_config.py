@@ -95,6 +95,11 @@ def test_a_mapping_of_objects_is_judged_inside():
     check_keys(OmegaConf.create({"terms": {"mine": known}}), reference)
     with pytest.raises(UserError, match=r"unknown key 'terms.mine.nfee'; did you mean 'nfe'"):
         check_keys(OmegaConf.create({"terms": {"mine": {**known, "nfee": 1}}}), reference)
+    # So does one that holds nothing but objects; a misspelt name of one of them is no object.
+    reference = OmegaConf.create({"terms": {"flow": known}})
+    check_keys(OmegaConf.create({"terms": {"flow": known, "mine": known}}), reference)
+    with pytest.raises(UserError, match=r"unknown key 'terms.folw'; did you mean 'flow'"):
+        check_keys(OmegaConf.create({"terms": {"flow": known, "folw": {"nfe": 4}}}), reference)
 
 
 @pytest.mark.parametrize(
