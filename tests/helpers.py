@@ -22,9 +22,9 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from omegaconf import DictConfig, open_dict
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
-from restoration.backbone import Context, DamageEstimate
+from restoration.backbone import Backbone, Context, DamageEstimate
 from restoration.config import allow_any_key
 from restoration.corruption import Corruption, Erase, GaussianBlur, MotionBlur, OneOf, Sequence
 from restoration.data.dead_leaves import DeadLeaves
@@ -73,6 +73,24 @@ def blank_context(y: Tensor, start: tuple[Tensor, Tensor] | None = None) -> Cont
     """The context of degraded images y (B, 3, H, W) in [−1, 1] for a network that asks nothing else."""
     one = torch.ones_like(y[:, :1])
     return Context(y, y, one, None, DamageEstimate(one, one[:, 0, 0, 0]), *(start or (y, 0.5 * one)))
+
+
+class Plain(Backbone):
+    """The least that a backbone can be: no encoder, one convolution."""
+
+    stride = 1
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution = nn.Conv2d(7, 3, 3, padding=1)
+
+    def encode(self, degraded: Tensor) -> Context:
+        one = torch.ones_like(degraded[:, :1])
+        return Context(degraded, degraded, one, None, DamageEstimate(0 * one, 0 * one[:, 0, 0, 0]))
+
+    def forward(self, evidence: Tensor, t: Tensor, context: Context) -> Tensor:
+        time = t[:, None, None, None].expand_as(context.scale)
+        return self.convolution(torch.cat([evidence, context.degraded, time], dim=1)).float()
 
 
 def encoder_file(folder: Path) -> Path:

@@ -86,6 +86,21 @@ def test_a_regression_becomes_part_of_the_flow_that_starts_from_it(finished: Pat
     assert json.loads((RUN / "metrics.json").read_text())["run"]["images_seen"] == (steps + 4) * 4
 
 
+def test_a_backbone_of_one_s_own_is_one_file_and_one_yaml(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Without an encoder nothing is frozen, and no Fréchet distance is named."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "conf" / "backbone").mkdir(parents=True)
+    (tmp_path / "conf" / "backbone" / "plain.yaml").write_text("_target_: helpers.Plain\n")
+    tiny = [argument for argument in (*TINY, *FEW_PASSES) if not argument.startswith("backbone.")]
+    flags = ["--config-dir", str(tmp_path / "conf")]
+    arguments = ["experiment=blur_erase", "backbone=plain", *tiny, "trainer.max_steps=2"]
+    assert run_command(main, *arguments, flags=flags) == 0
+    metrics = json.loads((RUN / "metrics.json").read_text())
+    assert metrics["run"]["parameters"] == 7 * 3 * 9 + 3
+    assert not [name for name in metrics["restored"] if name.startswith("frechet")]
+    assert run_command(main, *arguments, "resume=true", "trainer.max_steps=3", flags=flags) == 0
+
+
 @pytest.mark.parametrize(
     "arguments, said",
     [
