@@ -45,6 +45,14 @@ class Restorer(nn.Module):
         """Heights and widths must be multiples of it (`restore` pads)."""
         return self.backbone.stride
 
+    def check_size(self, size: int) -> None:
+        """UserError where images of that side would have to be padded: training does not."""
+        if size % self.stride:
+            near = " or ".join(str(side) for side in (size - size % self.stride, size + -size % self.stride) if side)
+            raise UserError(
+                f"data.image_size={size} is no multiple of the backbone's stride {self.stride}; take {near}"
+            )
+
     def encode(self, degraded: Tensor, start: tuple[Tensor, Tensor] | None = None) -> Context:
         """What has to be known of degraded images (B, 3, H, W) in [0, 1]; once per image.
 

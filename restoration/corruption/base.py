@@ -55,12 +55,12 @@ class Corruption:
         severity: "uniform" draws u = s·U(0, 1) per image; "fixed" sets u = s.
 
     Raises:
-        ValueError: a strength outside [0, 1], or another severity law.
+        ValueError: a strength that is no number in [0, 1], or another severity law.
     """
 
     def __init__(self, operator: Operator, strength: float = 1.0, severity: str = "uniform") -> None:
-        if not 0 <= strength <= 1:
-            raise ValueError(f"corruption.strength={strength}: it must lie in [0, 1]")
+        if not isinstance(strength, int | float) or not 0 <= strength <= 1:
+            raise ValueError(f"corruption.strength={strength}: it must be a number in [0, 1]")
         if severity not in ("uniform", "fixed"):
             raise ValueError(f"corruption.severity={severity!r}: choose uniform or fixed")
         self.operator = operator

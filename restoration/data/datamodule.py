@@ -14,7 +14,7 @@ from restoration.batch import Batch
 from restoration.corruption import Corruption
 from restoration.data.epochs import EpochBatches
 from restoration.data.store import Store
-from restoration.errors import UserError
+from restoration.errors import UserError, whole_number
 from restoration.keyed import fold, uniform
 
 __all__ = ["PROTOCOL", "RestorationDataModule"]
@@ -54,6 +54,7 @@ class RestorationDataModule(LightningDataModule):
 
     Args:
         corruption: what is done to the images.
+        image_size: side in pixels.
         batch_size: of training, per device.
         eval_batch_size: of validation and test.
         device: "cpu" keeps the images memory-mapped; "cuda" holds the training images on the GPU.
@@ -63,6 +64,7 @@ class RestorationDataModule(LightningDataModule):
     def __init__(
         self,
         corruption: Corruption,
+        image_size: int = 64,
         batch_size: int = 64,
         eval_batch_size: int = 128,
         device: str = "cpu",
@@ -73,7 +75,12 @@ class RestorationDataModule(LightningDataModule):
             raise UserError(f"data.device={device!r}: choose cpu or cuda")
         if device == "cuda" and not torch.cuda.is_available():
             raise UserError("data.device=cuda: there is no CUDA GPU here; use data.device=cpu")
+        sizes = {"image_size": image_size, "batch_size": batch_size, "eval_batch_size": eval_batch_size}
+        for name, size in sizes.items():
+            if (name, size) != ("batch_size", "auto"):
+                whole_number(f"data.{name}", size, 1)
         self.corruption = corruption
+        self.image_size = image_size
         self.batch_size = batch_size
         self.eval_batch_size = eval_batch_size
         self.device = device

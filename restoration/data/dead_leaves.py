@@ -65,8 +65,7 @@ class DeadLeaves(RestorationDataModule):
         seed: int = 0,
         image_seed: int = 0,
     ) -> None:
-        super().__init__(corruption, batch_size=batch_size, eval_batch_size=eval_batch_size, device=device, seed=seed)
-        self.image_size = image_size
+        super().__init__(corruption, image_size, batch_size, eval_batch_size, device, seed)
         self.counts = {"train": train_images, "selection": selection_images, "test": test_images}
         for split, count in self.counts.items():
             if not 1 <= count <= STARTS["selection"]:

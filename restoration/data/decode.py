@@ -4,6 +4,7 @@ import logging
 import multiprocessing
 import os
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -15,7 +16,9 @@ import torch
 from PIL import Image, ImageOps
 from tqdm import tqdm
 
-__all__ = ["Source", "cores", "decode", "parallel", "read_image"]
+__all__ = ["SUFFIXES", "Source", "cores", "decode", "find_pictures", "parallel", "read_image"]
+
+SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm"}
 
 CHUNK = 128  # images per task: long enough to hide the cost of a task, short enough for a smooth progress bar
 
@@ -30,6 +33,27 @@ class Source:
     name: str
     index: int
     label: int | None = None
+
+
+def find_pictures(root: Path) -> tuple[list[str], str]:
+    """Paths of the image files under a folder, relative to it, with forward slashes on every system; hidden ones not.
+
+    Also, in words, how many other files there are of which suffixes; "" where there are none.
+    """
+    names, others = [], Counter[str]()
+    for folder, below, files in os.walk(root):
+        below[:] = [name for name in below if not name.startswith(".")]  # also leaves out the store
+        here = Path(folder).relative_to(root)
+        for name in files:
+            if name.startswith("."):
+                continue
+            suffix = Path(name).suffix.lower()
+            if suffix in SUFFIXES:
+                names.append((here / name).as_posix())
+            else:
+                others[suffix or "without a suffix"] += 1
+    ordered = sorted(others.items(), key=lambda item: (-item[1], item[0]))
+    return names, ", ".join(f"{count} {suffix}" for suffix, count in ordered)
 
 
 def read_image(path: Path | str, size: int) -> np.ndarray:

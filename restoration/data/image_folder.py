@@ -2,18 +2,16 @@
 
 import hashlib
 import logging
-import os
 from pathlib import Path
 
 from restoration.corruption import Corruption
 from restoration.data.datamodule import RestorationDataModule
-from restoration.data.decode import Source
+from restoration.data.decode import SUFFIXES, Source, find_pictures
 from restoration.data.store import Store, decode_once
 from restoration.errors import UserError
 
 __all__ = ["ImageFolder", "list_splits"]
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm"}
 SELECTION_SHARE = 0.02
 TEST_SHARE = 0.05
 
@@ -46,9 +44,8 @@ class ImageFolder(RestorationDataModule):
         device: str = "cpu",
         seed: int = 0,
     ) -> None:
-        super().__init__(corruption, batch_size=batch_size, eval_batch_size=eval_batch_size, device=device, seed=seed)
+        super().__init__(corruption, image_size, batch_size, eval_batch_size, device, seed)
         self.root = Path(root)
-        self.image_size = image_size
 
     def load_splits(self) -> dict[str, Store]:
         splits = list_splits(self.root)
@@ -66,7 +63,8 @@ def list_splits(root: Path) -> dict[str, list[Source]]:
     """
     if not root.is_dir():
         raise UserError(f"there is no image folder {root}; point `data.root=` to a folder of pictures")
-    names = sorted(_image_names(root))
+    names, others = find_pictures(root)
+    names.sort()
     if len(names) < 3:
         raise UserError(
             f"{root} has {len(names)} images ({', '.join(sorted(SUFFIXES))}); training needs at least 3, one each "
@@ -84,22 +82,9 @@ def list_splits(root: Path) -> dict[str, list[Source]]:
             moved = min(donor, key=position.__getitem__)
             donor.remove(moved)
             chosen[split].append(moved)
-    logger.info("%s: %s", root, ", ".join(f"{len(members):,} {split}" for split, members in chosen.items()))
+    counts = ", ".join(f"{len(members):,} {split}" for split, members in chosen.items())
+    logger.info("%s: %s%s", root, counts, f"; left out files of other kinds: {others}" if others else "")
     return {split: [Source(root / name, name, keys[name]) for name in members] for split, members in chosen.items()}
-
-
-def _image_names(root: Path) -> list[str]:
-    """Paths of image files relative to root, with forward slashes on every system."""
-    names = []
-    for folder, below, files in os.walk(root):
-        below[:] = [name for name in below if not name.startswith(".")]  # also leaves out the store
-        here = Path(folder).relative_to(root)
-        names += [
-            (here / name).as_posix()
-            for name in files
-            if Path(name).suffix.lower() in SUFFIXES and not name.startswith(".")
-        ]
-    return names
 
 
 def _key(name: str) -> int:

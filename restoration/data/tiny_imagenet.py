@@ -58,9 +58,8 @@ class TinyImageNet(RestorationDataModule):
         device: str = "cpu",
         seed: int = 0,
     ) -> None:
-        super().__init__(corruption, batch_size=batch_size, eval_batch_size=eval_batch_size, device=device, seed=seed)
+        super().__init__(corruption, image_size, batch_size, eval_batch_size, device, seed)
         self.root = Path(root)
-        self.image_size = image_size
 
     def load_splits(self) -> dict[str, Store]:
         splits = list_splits(find_or_fetch(self.root))

@@ -69,8 +69,8 @@ class Evaluation:
 
     Args:
         images: how many images to evaluate, from the start of the batches; None takes all.
-        nfe: numbers of passes through the flow network. The report's `restored` is the first, so put the best in
-            PSNR there: that is 1, which has no sample's noise.
+        nfe: numbers of passes through the flow network, or one number. The report's `restored` is the first, so put
+            the best in PSNR there: that is 1, which has no sample's noise.
         samples: results for each image, from different noise. Figures are means over them, the Fréchet distance too;
             a list under its name + `_samples` has them apart. One is enough where there is no noise.
         spread_samples: how many samples of one image the sample spread, and the mean of samples, are taken over;
@@ -90,7 +90,7 @@ class Evaluation:
     def __init__(
         self,
         images: int | None = 1000,
-        nfe: Sequence[int] = (1, 8),
+        nfe: Sequence[int] | int = (1, 8),
         samples: int = 1,
         spread_samples: int = 8,
         spread_images: int = 64,
@@ -100,9 +100,10 @@ class Evaluation:
         bins: int = 4,
         dtype: torch.dtype | None = None,
     ) -> None:
-        self.nfe = [int(steps) for steps in nfe]
-        if not self.nfe or min(self.nfe) < 1 or len(set(self.nfe)) < len(self.nfe):
-            raise ValueError(f"evaluation.nfe is {list(nfe)}; give different whole numbers from 1 up, such as [1,8]")
+        self.nfe = [nfe] if isinstance(nfe, int) else list(nfe)
+        whole = all(isinstance(steps, int) and steps >= 1 for steps in self.nfe)
+        if not self.nfe or not whole or len(set(self.nfe)) < len(self.nfe):
+            raise ValueError(f"evaluation.nfe is {nfe}; give different whole numbers from 1 up, such as [1,8]")
         if images is not None and images < 1:
             raise ValueError(f"evaluation.images is {images}; give a number from 1 up, or null for all")
         if samples < 1:

@@ -149,7 +149,9 @@ def test_strength_scales_one_draw():
     torch.testing.assert_close(half, full / 2)
 
 
-@pytest.mark.parametrize("arguments", [{"strength": -0.1}, {"strength": 1.1}, {"severity": "normal"}])
+@pytest.mark.parametrize(
+    "arguments", [{"strength": -0.1}, {"strength": 1.1}, {"strength": "abc"}, {"severity": "normal"}]
+)
 def test_a_knob_out_of_range_is_refused(arguments):
     with pytest.raises(ValueError, match=f"corruption.{next(iter(arguments))}"):
         Corruption(Erase(), **arguments)

@@ -26,6 +26,13 @@ class Random(RestorationDataModule):
         }
 
 
+@pytest.mark.parametrize("size", [{"image_size": 16.5}, {"batch_size": 0}, {"eval_batch_size": "auto"}])
+def test_sizes_are_whole_numbers(size: dict):
+    (name,) = size
+    with pytest.raises(UserError, match=f"data.{name}=.* must be a whole number, at least 1"):
+        Random(corruption(), **size)
+
+
 def corruption() -> Corruption:
     either = OneOf({"blur": GaussianBlur(), "noise": GaussianNoise()})
     return Corruption(Sequence({"either": either, "erase": Erase()}))

@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from restoration.corruption import Corruption, GaussianBlur
+from restoration.data.decode import find_pictures
 from restoration.data.image_folder import ImageFolder, list_splits
 from restoration.errors import UserError
 
@@ -48,6 +49,8 @@ def test_only_pictures_in_sight_count(tmp_path):
     pictures = ["a.JPG", "b/c.jpeg", "b/d/e.webp", "f.tiff"]
     touch(tmp_path, [*pictures, "notes.txt", ".hidden.png", ".store-64/x.png", "b/.trash/y.png"])
     assert {name for names in by_split(tmp_path).values() for name in names} == set(pictures)
+    touch(tmp_path, ["g.heic", "b/h.HEIC", "LICENSE"])
+    assert find_pictures(tmp_path)[1] == "2 .heic, 1 .txt, 1 without a suffix"
 
 
 def test_a_missing_or_empty_folder_is_named(tmp_path):

@@ -221,9 +221,14 @@ def test_frechet_stands_under_its_name():
     assert perfect["restored"]["frechet_maps"] == pytest.approx(0.0, abs=1e-6)
 
 
+def test_one_number_of_evaluations_is_a_list_of_one():
+    assert Evaluation(nfe=8).nfe == [8]
+
+
 def test_wrong_arguments_and_broken_restorers():
-    with pytest.raises(ValueError, match="nfe"):
-        Evaluation(nfe=(0, 8))
+    for nfe in ((0, 8), (1.5,), "abc", 0):
+        with pytest.raises(ValueError, match="nfe"):
+            Evaluation(nfe=nfe)
     with pytest.raises(ValueError, match="images"):
         Evaluation(images=0)
     with pytest.raises(ValueError, match="no images"):
