@@ -3,6 +3,7 @@
 import functools
 import inspect
 import logging
+import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
@@ -13,7 +14,8 @@ from typing import Any
 import torch
 from hydra import compose
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import InstantiationException
+from hydra.core.override_parser.types import Quote, QuotedString
+from hydra.errors import HydraException, InstantiationException
 from hydra.types import RunMode
 from hydra.utils import get_object
 from lightning.pytorch.utilities.exceptions import SIGTERMException
@@ -30,23 +32,38 @@ __all__ = [
     "check_contender",
     "check_keys",
     "command",
+    "given",
     "leaves",
+    "output_folder",
     "reference_config",
     "resolve_precision",
+    "usable_device",
 ]
 
 log = logging.getLogger(__name__)
 
+# Keys that hold a file or a folder.
+PATHS = (
+    *("checkpoint", "input", "output", "frechet_weights"),
+    *("data.root", "source.restorer.path", "backbone.encoder.weights"),
+)
+# Of Lightning's words: no aliases, and no weights other than float32.
+PRECISIONS = ("auto", "32-true", "16-mixed", "bf16-mixed")
+
 
 def allow_any_key(arguments: list[str]) -> list[str]:
-    """Overrides of a dotted key may name any key; `check_keys` judges them once the config is whole.
+    """Overrides of a dotted key may name any key, and paths may have any name.
 
     Hydra alone would refuse `trainer.limit_val_batches=4` because no file lists it, although Lightning's Trainer
-    takes it. `a.b=c` becomes `++a.b=c`.
+    takes it: `a.b=c` becomes `++a.b=c`, and `check_keys` judges it once the config is whole. Hydra's grammar would
+    take `photos (1)` for a call and `2024_05` for a number: paths are quoted, unless a sweep may list several.
     """
+    sweep = "-m" in arguments or "--multirun" in arguments
 
     def permit(argument: str) -> str:
-        key, equals, _ = argument.partition("=")
+        key, equals, value = argument.partition("=")
+        if key.lstrip("+") in PATHS and not sweep and value not in ("", "null", "???") and value[0] not in "'\"":
+            argument = f"{key}={QuotedString(os.path.expanduser(value), Quote.single).with_quotes()}"
         dotted = "." in key and "/" not in key and "@" not in key
         if equals and dotted and key[0].isalpha() and not key.startswith("hydra."):
             return f"++{argument}"
@@ -66,6 +83,12 @@ def reference_config() -> DictConfig:
         if not group.startswith("hydra/") and "@" not in group
     ]
     return compose(config_name, overrides=choices)
+
+
+def given(key: str) -> bool:
+    """Whether the running job's command line sets the key, or one below it; a file may set it, too."""
+    names = (override.lstrip("+~").partition("=")[0] for override in HydraConfig.get().overrides.task)
+    return any(name == key or name.startswith(f"{key}.") for name in names)
 
 
 def _accepted(target: str) -> set[str] | None:
@@ -114,9 +137,17 @@ def check_keys(config: DictConfig, reference: DictConfig) -> None:
     plain = OmegaConf.to_container(config, resolve=False)
     known = OmegaConf.to_container(reference, resolve=False)
     for path, names in _unknown(plain, known, ""):
-        near = get_close_matches(path.rpartition(".")[2], names, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else f"; known here: {', '.join(names)}" if names else ""
-        raise UserError(f"unknown key {path!r}{hint}")
+        parent, _, key = path.rpartition(".")
+        near = get_close_matches(key, names, n=1)
+        public = [name for name in names if not name.startswith("_")]
+        known_here = f"; known here: {', '.join(public)}" if public else f"; {parent} takes no keys"
+        hint = f"; did you mean {near[0]!r}?" if near else known_here
+        files = []
+        if HydraConfig.initialized() and not given(path):
+            choices = HydraConfig.get().runtime.choices
+            files = [f"{group}={choices[group]}" for group in ("experiment", "contender") if choices.get(group)]
+        origin = f" (from the file of {' or '.join(files)})" if files else ""
+        raise UserError(f"unknown key {path!r}{origin}{hint}")
 
 
 def check_contender(config: DictConfig) -> None:
@@ -172,11 +203,16 @@ def changed(trained: Any, asked: DictConfig, group: str) -> dict[str, Any]:
 
 
 def resolve_precision(precision: str | int, accelerator: str) -> str | int:
-    """What `trainer.precision=auto` means on this hardware; any other value passes through.
+    """What `trainer.precision=auto` means on this hardware; the other words of `PRECISIONS` pass through.
 
     bfloat16 where the hardware multiplies in it, float16 on older GPUs, float32 on other CPUs, where bfloat16 is
     emulated and two to three times slower.
+
+    Raises:
+        UserError: another word.
     """
+    if precision not in PRECISIONS:
+        raise UserError(f"precision={precision}: choose one of {', '.join(PRECISIONS)}")
     if precision != "auto":
         return precision
     if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
@@ -197,6 +233,25 @@ def autocast_dtype(precision: str | int) -> torch.dtype | None:
     return torch.float16 if str(precision).startswith("16") else torch.bfloat16
 
 
+def usable_device(name: str) -> torch.device:
+    """The device of that name; auto is a GPU where there is one. UserError where it cannot be used."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"device={name} cannot be used here ({str(error).splitlines()[0]}); try device=cpu") from error
+
+
+def output_folder(folder: Path) -> Path:
+    """The folder, made where it is missing, before any work that would be lost. UserError where it cannot be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"output {folder} cannot be a folder ({error.strerror}); give another") from error
+    return folder
+
+
 def _cause(error: BaseException) -> str | None:
     """The message for the user, where the error or what it came from has one."""
     link: BaseException | None = error
@@ -210,7 +265,8 @@ def _cause(error: BaseException) -> str | None:
         reason = str(error.__cause__ or error).splitlines()[0]
         return f"{key}: {reason}" if key else reason
     # FloatingPointError: the guards' own, which say what to do.
-    return str(error).splitlines()[0] if isinstance(error, ConfigException | FloatingPointError) else None
+    told = isinstance(error, ConfigException | HydraException | FloatingPointError)
+    return str(error).splitlines()[0] if told else None
 
 
 def command(main: Callable[..., Any]) -> Callable[..., Any]:

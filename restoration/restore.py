@@ -21,15 +21,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
-from restoration.config import allow_any_key, changed, check_keys, command, reference_config
-from restoration.errors import UserError
+from restoration.config import allow_any_key, changed, check_keys, command, reference_config, usable_device
+from restoration.data.decode import SUFFIXES, find_pictures
+from restoration.errors import UserError, whole_number
 from restoration.keyed import fold
 from restoration.restorer import Restorer
 from restoration.tiling import restore_tiled
 
 __all__ = ["Picture", "Task", "plan", "read", "restore_pictures", "write"]
-
-SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
 
 # Four times the 64 px that the default experiments train at: large enough for a tile to hold what it depicts, and small
 # enough for laptops (a tile's activations, and normalisation statistics that still resemble training's).
@@ -105,11 +104,17 @@ def plan(source: Path, output: Path, overwrite: bool = False) -> list[Task]:
     Two pictures that differ in their suffix only keep it: `a.jpg` and `a.webp` become `a.jpg.png` and `a.webp.png`.
 
     Raises:
-        UserError: no input, no pictures, output inside the input, or files that would be overwritten.
+        UserError: no input, no pictures, output inside the input or with another format's suffix, or files that would
+            be overwritten.
     """
+    others = ""
     if not source.exists():
         raise UserError(f"no input at {source}; input= takes a picture or a folder of pictures")
     if source.is_file():
+        if output.suffix.lower() in SUFFIXES - {".png"} and not output.is_dir():
+            raise UserError(
+                f"output {output}: pictures are written as PNG; give {output.with_suffix('.png')}, or a folder"
+            )
         target = output if output.suffix.lower() == ".png" else output / f"{source.stem}.png"
         if target.resolve() == source.resolve():
             raise UserError(f"{target} would replace the input; give another output=")
@@ -117,10 +122,11 @@ def plan(source: Path, output: Path, overwrite: bool = False) -> list[Task]:
     else:
         if output.resolve().is_relative_to(source.resolve()):
             raise UserError(f"output {output} lies inside the input {source}; give a folder outside it")
-        found = [path.relative_to(source) for path in sorted(source.rglob("*")) if path.suffix.lower() in SUFFIXES]
-        found = [path for path in found if not any(part.startswith(".") for part in path.parts)]
-        if not found:
-            raise UserError(f"no pictures in {source} ({', '.join(sorted(suffix[1:] for suffix in SUFFIXES))})")
+        names, others = find_pictures(source)
+        if not names:
+            known = ", ".join(sorted(suffix[1:] for suffix in SUFFIXES))
+            raise UserError(f"no pictures in {source} ({known}){f'; it has {others}' if others else ''}")
+        found = sorted(map(Path, names))
         stems = Counter(path.with_suffix("") for path in found)
         tasks = [
             Task(
@@ -134,6 +140,8 @@ def plan(source: Path, output: Path, overwrite: bool = False) -> list[Task]:
     if existing and not overwrite:
         more = f" and {len(existing) - 1} more" if len(existing) > 1 else ""
         raise UserError(f"already there: {existing[0]}{more}; add overwrite=true, or give another output=")
+    if others:
+        print(f"left out files of other kinds: {others}", file=sys.stderr)
     return tasks
 
 
@@ -200,22 +208,8 @@ def restore_pictures(
     return failures
 
 
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        return torch.empty(0, device=name).device
-    except (RuntimeError, AssertionError) as error:
-        raise UserError(f"device={name} cannot be used here ({str(error).splitlines()[0]}); try device=cpu") from error
-
-
 def _whole(config: DictConfig, key: str, default: int | None, least: int) -> int | None:
-    value = config[key]
-    if value is None:
-        return default
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise UserError(f"{key}={value} must be a whole number, at least {least}")
-    return value
+    return default if config[key] is None else whole_number(key, config[key], least)
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="restore")
@@ -236,7 +230,7 @@ def main(config: DictConfig) -> None:
         raise UserError(f"overlap={overlap} must be at most half of tile={tile}")
 
     tasks = plan(Path(str(config.input)), Path(str(config.output)), config.overwrite)
-    restorer, trained = Restorer.load_with_config(str(config.checkpoint), _device(str(config.device)))
+    restorer, trained = Restorer.load_with_config(str(config.checkpoint), usable_device(str(config.device)))
     restorer.sampler = instantiate(changed(trained["sampler"], config.sampler, "sampler"))
     begin = time.monotonic()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())

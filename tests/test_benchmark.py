@@ -53,8 +53,16 @@ def test_memory_per_image_is_that_of_its_pixels():
     assert pixels[256] > 2 * 16 * 128**2 * 4
 
 
-def test_an_unknown_backbone_is_named(capsys):
+@pytest.mark.parametrize(
+    "contender, complaint",
+    [
+        ("resnet43_unet", "no backbone 'resnet43_unet'; there are resnet34_unet, "),
+        ("small backbone.depht=1", "Could not override 'backbone.depht'."),
+        ("small source=nois", "In 'train': Could not find 'source/nois'"),
+    ],
+)
+def test_what_is_unknown_is_named(contender: str, complaint: str, capsys):
     with pytest.raises(SystemExit) as ended:
-        main(["resnet43_unet"])
-    assert ended.value.code == 2
-    assert capsys.readouterr().err.startswith("error: no backbone 'resnet43_unet'; there are resnet34_unet, ")
+        main([contender])
+    said = capsys.readouterr().err
+    assert ended.value.code == 2 and said.startswith(f"error: {complaint}") and said.count("\n") == 1

@@ -11,7 +11,15 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from omegaconf import OmegaConf
 
 from restoration import config as config_module
-from restoration.config import allow_any_key, autocast_dtype, check_keys, command, reference_config, resolve_precision
+from restoration.config import (
+    allow_any_key,
+    autocast_dtype,
+    check_keys,
+    command,
+    output_folder,
+    reference_config,
+    resolve_precision,
+)
 from restoration.errors import UserError
 
 
@@ -37,11 +45,12 @@ def refused(*overrides: str, name: str = "train") -> str | None:
         ("callbacks.emma.horizon=0.2", "unknown key 'callbacks.emma'; did you mean 'ema'?"),
         ("backbone.encoder.weight=random", "unknown key 'backbone.encoder.weight'; did you mean 'weights'?"),
         ("objective.terms.flow.time.start=0.1", "unknown key 'objective.terms.flow.time.start'; did you mean"),
-        ("+new_group.key=1", "unknown key 'new_group'"),
+        ("+new_group.key=1", "unknown key 'new_group'; known here: "),
+        ("source=noise source.sigma=1", "unknown key 'source.sigma'; source takes no keys"),
     ],
 )
 def test_a_mistyped_key_is_refused_by_name(override: str, complaint: str):
-    said = refused("data=dead_leaves", override)
+    said = refused("data=dead_leaves", *override.split())
     assert said is not None and said.startswith(complaint)
 
 
@@ -82,10 +91,34 @@ def test_a_mistyped_group_lists_its_options():
 
 
 def test_only_dotted_keys_of_the_job_may_be_new():
-    given = ["data.root=x", "seed=1", "hydra.run.dir=x", "data=dead_leaves", "+a.b=1", "~a.b", "-m", "group/x.y=1"]
-    expected = ["++data.root=x", "seed=1", "hydra.run.dir=x", "data=dead_leaves", "+a.b=1", "~a.b", "-m", "group/x.y=1"]
+    given = ["data.seed=1", "seed=1", "hydra.run.dir=x", "data=dead_leaves", "+a.b=1", "~a.b", "-m", "group/x.y=1"]
+    expected = ["++data.seed=1", "seed=1", "hydra.run.dir=x", "data=dead_leaves", "+a.b=1", "~a.b", "-m", "group/x.y=1"]
     assert allow_any_key(given) == expected
     assert allow_any_key(["corruption.strength=0.5,1.0"]) == ["++corruption.strength=0.5,1.0"]
+
+
+@pytest.mark.parametrize(
+    "path, read",
+    [
+        ("photos (1)", "photos (1)"),
+        ("~/photos", "/home/me/photos"),
+        ("2024_05", "2024_05"),
+        ("Zürich, l'été", "Zürich, l'été"),
+        ("a=[b]{c}", "a=[b]{c}"),
+        ("'photos (1)'", "photos (1)"),
+        ("null", None),
+    ],
+)
+def test_a_path_may_have_any_name(path: str, read: str | None, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    with composed("restore", f"input={path}") as config:
+        assert config.input == read
+    with composed("train", "data=image_folder", f"data.root={path}", "folder=run") as config:
+        assert config.data.root == read
+
+
+def test_a_sweep_takes_several_paths():
+    assert allow_any_key(["-m", "checkpoint=a,b"]) == ["-m", "checkpoint=a,b"]
 
 
 def test_a_mapping_of_objects_is_judged_inside():
@@ -125,8 +158,21 @@ def test_mixed_precisions_have_a_type_to_multiply_in():
     assert {precision: autocast_dtype(precision) for precision in types} == types
 
 
-def test_a_given_precision_is_taken():
-    assert resolve_precision("64-true", "auto") == "64-true"
+@pytest.mark.parametrize("precision", ["32-true", "16-mixed", "bf16-mixed"])
+def test_a_given_precision_is_taken(precision: str):
+    assert resolve_precision(precision, "auto") == precision
+
+
+@pytest.mark.parametrize("precision", ["fp16", 16, 32, "bf16", "64-true", "bf16-true"])
+def test_another_precision_is_refused(precision: str | int):
+    with pytest.raises(UserError, match=f"precision={precision}: choose one of auto, 32-true, 16-mixed, bf16-mixed"):
+        resolve_precision(precision, "auto")
+
+
+def test_a_file_is_no_output_folder(tmp_path: Path):
+    (tmp_path / "README.md").write_text("")
+    with pytest.raises(UserError, match=r"output .*README.md cannot be a folder \(File exists\); give another"):
+        output_folder(tmp_path / "README.md")
 
 
 def test_an_error_for_the_user_is_one_line(capsys: pytest.CaptureFixture[str]):
@@ -186,4 +232,10 @@ def test_a_typo_in_an_experiment_file_is_refused(tmp_path: Path):
     folder.mkdir()
     (folder / "mine.yaml").write_text("# @package _global_\ndata:\n  batch_sise: 3\n")
     said = refused(f"hydra.searchpath=[file://{tmp_path}]", "experiment=mine")
-    assert said == "unknown key 'data.batch_sise'; did you mean 'batch_size'?"
+    assert said == "unknown key 'data.batch_sise' (from the file of experiment=mine); did you mean 'batch_size'?"
+
+
+def test_files_that_do_not_go_together_are_named():
+    said = refused("experiment=blur_erase_regression", "contender=noise")
+    files = "experiment=blur_erase_regression or contender=noise"
+    assert said == f"unknown key 'source.sigma' (from the file of {files}); source takes no keys"

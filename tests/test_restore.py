@@ -127,20 +127,22 @@ def test_a_result_does_not_depend_on_its_company(tmp_path: Path):
     assert not np.array_equal(*[(read(task.target).image - read(task.source).image).numpy() for task in tasks[:2]])
 
 
-def test_a_folder_keeps_its_tree_and_goes_on_after_a_bad_file(tmp_path: Path):
+def test_a_folder_keeps_its_tree_and_goes_on_after_a_bad_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     source = tmp_path / "photos"
     (source / "in" / "deep").mkdir(parents=True)
     Image.fromarray(pixels(8, 8, 3)).save(source / "a.jpg")
     Image.fromarray(pixels(8, 8, 3)).save(source / "a.webp")
     Image.fromarray(pixels(8, 8)).save(source / "in" / "deep" / "b.BMP")
+    Image.fromarray(pixels(8, 8)).save(source / "in" / "c.gif")
     (source / "in" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n and no more")
     (source / "notes.txt").write_text("not a picture")
     (source / ".hidden.png").write_text("nor this")
     output = tmp_path / "restored"
     failures = restore_pictures(Untouched(), plan(source, output))
+    assert capsys.readouterr().err == "left out files of other kinds: 1 .txt\n"
     assert list(failures) == ["in/broken.png"] and "\n" not in failures["in/broken.png"]
     written = sorted(path.relative_to(output).as_posix() for path in output.rglob("*") if path.is_file())
-    assert written == ["a.jpg.png", "a.webp.png", "in/deep/b.png"]
+    assert written == ["a.jpg.png", "a.webp.png", "in/c.png", "in/deep/b.png"]
 
 
 def test_plan_refuses(tmp_path: Path):
@@ -154,6 +156,8 @@ def test_plan_refuses(tmp_path: Path):
     for inside in (source, source / "restored"):
         with pytest.raises(UserError, match="inside the input"):
             plan(source, inside)
+    with pytest.raises(UserError, match=r"output new.jpg: pictures are written as PNG; give new.png, or a folder"):
+        plan(source / "a.png", Path("new.jpg"))
     with pytest.raises(UserError, match="would replace the input"):
         plan(source / "a.png", source, overwrite=True)
     (task,) = plan(source, tmp_path / "restored")
