@@ -18,7 +18,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from restoration.config import command
+from restoration.config import command, output_folder
 from restoration.errors import UserError
 from restoration.metrics.bootstrap import Bootstrap, jackknife
 
@@ -330,11 +330,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     reports = find(options.runs)
     to = Report.load(options.to) if options.to else None
+    if options.output:
+        output_folder(options.output)
     show(reports, to)
     if to and not any(row.get("psnr_less") for row in _rows(reports, to)):
         print(f"no differences to {to.name}: none was judged on the same damaged images at the same NFE")
     if options.output:
-        options.output.mkdir(parents=True, exist_ok=True)
         write_csv(reports, options.output / "compare.csv", to)
         written = [options.output / "compare.csv", *write_curves(reports, options.output)]
         print("wrote " + ", ".join(map(str, written)))

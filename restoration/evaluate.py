@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import hydra
-import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from restoration.backbone import Encoder
 from restoration.compare import Report, show
@@ -24,8 +23,11 @@ from restoration.config import (
     changed,
     check_keys,
     command,
+    given,
+    output_folder,
     reference_config,
     resolve_precision,
+    usable_device,
 )
 from restoration.data.datamodule import RestorationDataModule
 from restoration.errors import UserError
@@ -95,8 +97,13 @@ def describe(config: dict[str, Any], restorer: Restorer) -> dict[str, Any]:
 def open_checkpoint(config: DictConfig) -> tuple[Restorer, dict[str, Any], RestorationDataModule]:
     """The restorer of `config.checkpoint` on `config.device`, its training config as the groups data, corruption and
     sampler change it, and that config's data."""
-    device = config.device if config.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
-    restorer, trained = Restorer.load_with_config(config.checkpoint, device)
+    restorer, trained = Restorer.load_with_config(config.checkpoint, usable_device(str(config.device)))
+    # Another data set comes at the size trained at, unless another is asked for; its file's `${seed}` is train's.
+    for key in {"image_size", "seed"} & set(config.data if "_target_" in config.data else ()):
+        if not given(f"data.{key}"):
+            config.data[key] = trained["data"][key]
+    for key in OmegaConf.missing_keys(config.data):
+        raise UserError(f"{key} is missing; give {key}=…")
     if "_target_" in config.corruption:
         trained["corruption_name"] = HydraConfig.get().runtime.choices["corruption"]
     for group in ("data", "corruption", "sampler"):
@@ -110,7 +117,9 @@ def open_checkpoint(config: DictConfig) -> tuple[Restorer, dict[str, Any], Resto
 def evaluate(config: DictConfig) -> Report:
     """The evaluation that the config asks for, written to its output folder."""
     checkpoint = Path(config.checkpoint)
-    output = Path(config.output) if config.output else checkpoint.parent.parent / "evaluation"
+    beside = checkpoint.absolute().parent
+    beside = beside.parent if beside.name == "checkpoints" else beside
+    output = Path(config.output) if config.output else beside / "evaluation"
     if (output / "metrics.json").exists() and not config.overwrite:
         raise UserError(f"{output} holds an evaluation; give another output=FOLDER, or overwrite=true")
     if config.split not in ("test", "selection"):
@@ -127,6 +136,7 @@ def evaluate(config: DictConfig) -> Report:
     device = next(restorer.parameters()).device
     precision = resolve_precision(config.precision or trained["trainer"]["precision"], device.type)
     evaluation = instantiate(config.evaluation, frechet=frechet, dtype=autocast_dtype(precision))
+    output_folder(output)
     result = evaluation(restorer, data.batches(config.split, device))
     run = describe(trained, restorer) | {
         "checkpoint": str(checkpoint),

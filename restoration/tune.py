@@ -14,6 +14,7 @@ from scipy.optimize import minimize
 from torch import Tensor
 
 from restoration.config import allow_any_key, autocast_dtype, check_keys, command, reference_config, resolve_precision
+from restoration.errors import whole_number
 from restoration.evaluate import open_checkpoint
 from restoration.keyed import fold
 from restoration.restorer import Restorer
@@ -69,7 +70,10 @@ def tune(
 @command
 def main(config: DictConfig) -> None:
     check_keys(config, reference_config())
+    for key in ("nfe", "images", "reference"):
+        whole_number(key, config[key], 1)
     restorer, trained, data = open_checkpoint(config)
+    restorer.check_size(trained["data"]["image_size"])
     device = next(restorer.parameters()).device
     dtype = autocast_dtype(resolve_precision(config.precision or trained["trainer"]["precision"], device.type))
     sampler = restorer.sampler
@@ -88,7 +92,8 @@ def main(config: DictConfig) -> None:
     print(
         f"{solver}, {config.nfe} NFE: RMSE to {config.reference} Euler steps {before:.4f} uniform, {after:.4f} warped"
     )
-    print(f"{f'sampler={chosen} ' if chosen else ''}sampler.nfe={config.nfe} 'sampler.warp=[{warp[0]},{warp[1]}]'")
+    grid = f"{f'sampler={chosen} ' if chosen else ''}'sampler.warp=[{warp[0]},{warp[1]}]'"
+    print(f"for restore: nfe={config.nfe} {grid}\nfor evaluate: evaluation.nfe={config.nfe} {grid}")
 
 
 if __name__ == "__main__":

@@ -154,6 +154,15 @@ def test_command_says_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert ended.value.code == 2 and said.startswith("error: no metrics.json") and said.count("\n") == 1
 
 
+def test_a_file_is_no_output_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    folder = leave(tmp_path / "run", metrics(1.0))
+    with pytest.raises(SystemExit) as ended:
+        main([str(folder), "--output", str(folder / "metrics.json")])
+    said = capsys.readouterr()
+    assert ended.value.code == 2 and said.out == "" and said.err.count("\n") == 1
+    assert "metrics.json cannot be a folder (File exists); give another" in said.err
+
+
 def leave_images(folder: Path, psnr: dict[int, float], identity: float = 15.0) -> None:
     """per_image.csv at one NFE."""
     with (folder / "per_image.csv").open("w", newline="") as file:

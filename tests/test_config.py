@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import composed
+from helpers import CONF, composed
 from hydra.errors import MissingConfigException
 from hydra.utils import instantiate
 from lightning.pytorch.utilities.exceptions import SIGTERMException
@@ -20,6 +20,7 @@ from restoration.config import (
     reference_config,
     resolve_precision,
 )
+from restoration.data.decode import SUFFIXES
 from restoration.errors import UserError
 
 
@@ -239,3 +240,12 @@ def test_files_that_do_not_go_together_are_named():
     said = refused("experiment=blur_erase_regression", "contender=noise")
     files = "experiment=blur_erase_regression or contender=noise"
     assert said == f"unknown key 'source.sigma' (from the file of {files}); source takes no keys"
+
+
+@pytest.mark.parametrize("name", ["restore", "evaluate", "tune"])
+def test_help_has_every_key_of_the_command(name: str):
+    config = OmegaConf.load(CONF / f"{name}.yaml")
+    explained = config.hydra.help.template
+    keys = {*config} - {"defaults", "hydra"}
+    assert {line.partition("=")[0] for line in explained.splitlines() if "=  " in line} >= keys
+    assert name != "restore" or ", ".join(sorted(SUFFIXES)).replace(".", "") in explained

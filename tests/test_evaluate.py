@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from helpers import FEW_PASSES, TINY, complaint, encoder_file, run_command
+from PIL import Image
 
 from restoration import train
 from restoration.evaluate import frechet_over, main
@@ -78,6 +79,23 @@ def test_a_kind_of_damage_never_trained_on(desk: Path):
     assert {entry["kind"] for entry in figures(desk / RUN)["by_kind"]} <= {"motion", "gaussian"}
 
 
+@pytest.mark.parametrize("asked, size", [([], 16), (["data.image_size=32"], 32)], ids=["as trained", "asked"])
+def test_other_images_come_at_the_size_trained_at(asked: list[str], size: int, desk: Path):
+    (desk / "photos").mkdir()
+    for number in range(3):
+        Image.new("RGB", (40, 30), (80 * number, 0, 0)).save(desk / "photos" / f"{number}.png")
+    assert evaluate("data=image_folder", "data.root=photos", "output=other", "evaluation.nfe=1", *asked) == 0
+    other = figures(desk / "other")
+    assert other["n"] == 1 and other["run"]["image_size"] == size and [point["nfe"] for point in other["by_nfe"]] == [1]
+
+
+def test_an_evaluation_of_a_stray_checkpoint_lies_beside_it(desk: Path):
+    (desk / "models").mkdir()
+    shutil.copy(RUN / "checkpoints" / "best.ckpt", desk / "models" / "a.ckpt")
+    assert evaluate(checkpoint="models/a.ckpt") == 0
+    assert figures(desk / "models" / "evaluation")["n"] == 4 and not (desk / "evaluation").exists()
+
+
 def test_another_precision_moves_the_figures_a_little(desk: Path):
     assert evaluate("precision=bf16-mixed", "output=rounded") == 0
     rounded, exact = figures(desk / "rounded"), figures(desk / RUN)
@@ -109,7 +127,13 @@ def test_an_evaluation_is_not_overwritten_unasked(desk: Path, capsys: pytest.Cap
         (["+splitt=test"], "unknown key 'splitt'; did you mean 'split'?"),
         (["split=training"], "split=training: choose test, or selection"),
         (["corruption.strength=3"], "strength"),
+        (["corruption.strength=abc"], "corruption.strength=abc: it must be a number in [0, 1]"),
         (["evaluation.nfe=[0]"], "evaluation"),
+        (["data=image_folder"], "data.root is missing; give data.root=…"),
+        (["device=toaster"], "device=toaster cannot be used here"),
+        (["precision=fp16"], "precision=fp16: choose one of auto, 32-true, 16-mixed, bf16-mixed"),
+        (["data.image_size=16.5"], "data.image_size=16.5 must be a whole number"),
+        ([f"output={RUN}/config.yaml"], "config.yaml cannot be a folder (File exists); give another"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )

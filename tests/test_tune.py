@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from helpers import TINY, blank_context, composed, run_command
+from helpers import TINY, blank_context, complaint, composed, run_command
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
@@ -61,4 +61,11 @@ def test_the_command_says_what_to_give_to_the_sampler(tmp_path: Path, monkeypatc
         r"Midpoint, 3 NFE: RMSE to 40 Euler steps ([\d.]+) uniform, ([\d.]+) warped", said
     ).groups()
     assert 0 < float(after) <= float(before)
-    assert re.search(r"sampler.nfe=3 'sampler.warp=\[[\d.]+,[\d.]+\]'", said)
+    grid = r"sampler=midpoint 'sampler.warp=\[[\d.]+,[\d.]+\]'\n"
+    assert re.search(f"for restore: nfe=3 {grid}for evaluate: evaluation.nfe=3 {grid}", said)
+
+
+@pytest.mark.parametrize("argument", ["images=0", "nfe=2.5", "reference=null"])
+def test_a_mistake_is_one_line(argument: str, capsys: pytest.CaptureFixture[str]):
+    assert run_command(main, "checkpoint=none.ckpt", argument) == 2
+    assert complaint(capsys) == f"{argument.replace('null', 'None')} must be a whole number, at least 1"
