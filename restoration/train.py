@@ -34,6 +34,7 @@ from restoration.config import (
     reference_config,
     resolve_precision,
 )
+from restoration.errors import UserError, whole_number
 from restoration.evaluate import describe, frechet_over, run_name, write_results
 from restoration.logger import finish_wandb, run_id
 from restoration.module import RestorationModule
@@ -113,13 +114,24 @@ def images_behind(config: dict[str, Any]) -> int:
 
 
 def train(config: DictConfig) -> Report | None:
-    """One run, from the config to its folder; the report comes from the first of several processes only.
+    """One run, from the config to its folder.
+
+    The report comes from the first of several processes only, and not after Lightning's fast run.
 
     Raises:
         UserError: something in the config, the data or the folder must be mended.
         FloatingPointError: the loss was not finite.
     """
     began = time.monotonic()
+    for name in ("logger", "callbacks"):
+        if name in config.trainer:
+            raise UserError(
+                f"trainer.{name} would not be heard; loggers and callbacks are set in the groups logger and callbacks, "
+                "such as logger.wandb=null or callbacks.early_stopping=null"
+            )
+    whole_number("validations", config.validations, 1)
+    if isinstance(config.evaluation.nfe, int):
+        config.evaluation.nfe = [config.evaluation.nfe]  # files take its first
     folder = Path(config.folder)
     checkpoint = last_checkpoint(config, folder)
     if checkpoint is None:
@@ -133,10 +145,13 @@ def train(config: DictConfig) -> Report | None:
 
     seed_everything(config.seed, workers=True, verbose=False)
     data = instantiate(config.data, corruption=instantiate(config.corruption))
-    data.prepare_data()
-    if checkpoint is None:
-        resolved["images_behind"] = images_behind(resolved)
+    if "source.restorer.path" in OmegaConf.missing_keys(config):
+        raise UserError("give source.restorer.path=…/checkpoints/best.ckpt of a regression")
     restorer = Restorer.build(resolved)
+    if checkpoint is None:
+        resolved["images_behind"] = images_behind(resolved)  # after `build`, which says what may be wrong with the file
+    restorer.check_size(config.data.image_size)
+    data.prepare_data()
     objective = instantiate(config.objective)
     if config.data.batch_size == "auto":
         config.data.batch_size = data.batch_size = largest_batch_size(restorer, objective, config.data.image_size)
@@ -164,6 +179,9 @@ def train(config: DictConfig) -> Report | None:
     log.info("%s steps, validation every %s", trainer.max_steps, trainer.val_check_interval)
     trainer.fit(module, datamodule=data, ckpt_path=checkpoint)
     seconds = time.monotonic() - began
+    if config.trainer.get("fast_dev_run"):
+        log.info("the fast run went through; it leaves no checkpoint, so nothing is judged")
+        return None
     if not trainer.is_global_zero:
         return None
 

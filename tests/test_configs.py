@@ -75,7 +75,7 @@ def regression_checkpoint(folder: Path) -> Path:
     with composed("train", "experiment=blur_erase_regression", *TINY, "folder=run") as config:
         plain: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
     state = {f"restorer.{name}": value for name, value in Restorer.build(plain).state_dict().items()}
-    torch.save({"config": plain, "state_dict": state}, folder / "regression.ckpt")
+    torch.save({"config": plain, "state_dict": state, "global_step": 0}, folder / "regression.ckpt")
     return folder / "regression.ckpt"
 
 

@@ -192,8 +192,17 @@ def test_a_run_is_not_overwritten(finished: Path, capsys: pytest.CaptureFixture[
         (["corruption.strength=2"], "strength"),
         (["callbacks.ema.horizon=0"], "callbacks.ema.horizon=0: a share in (0, 1] is needed"),
         (["data.image_size=???"], "data.image_size"),
+        (["data.image_size=30"], "data.image_size=30 is no multiple of the backbone's stride 16; take 16 or 32"),
+        (["data.image_size=16.5"], "data.image_size=16.5 must be a whole number"),
+        (["validations=0"], "validations=0 must be a whole number, at least 1"),
+        (["trainer.precision=fp16"], "precision=fp16: choose one of auto, 32-true, 16-mixed, bf16-mixed"),
+        (["trainer.logger=false"], "trainer.logger would not be heard; loggers and callbacks are set in the groups"),
+        (["trainer.callbacks=null"], "trainer.callbacks would not be heard"),
+        (["source=posterior_mean"], "give source.restorer.path=…/checkpoints/best.ckpt of a regression"),
+        (["source=posterior_mean", "source.restorer.path=nope.ckpt"], "no checkpoint at nope.ckpt"),
+        (["source=posterior_mean", f"source.restorer.path={__file__}"], "is not a checkpoint of this project"),
     ],
-    ids=lambda value: value[0] if isinstance(value, list) else "",
+    ids=lambda value: value[-1].rpartition("/")[2] if isinstance(value, list) else "",
 )
 def test_a_mistake_is_one_line(
     arguments: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch
@@ -226,7 +235,18 @@ def test_a_typo_in_an_experiment_file_is_refused(tmp_path: Path, capsys: pytest.
     file.write_text("# @package _global_\ndefaults:\n  - override /data: dead_leaves\ncorruption:\n  strenght: 0.5\n")
     flags = ["--config-dir", "mine"]
     assert run_command(main, "experiment=own", flags=flags) == 2
-    assert complaint(capsys) == "unknown key 'corruption.strenght'; did you mean 'strength'?"
+    assert complaint(capsys) == (
+        "unknown key 'corruption.strenght' (from the file of experiment=own); did you mean 'strength'?"
+    )
+
+
+def test_a_fast_run_ends_well(tmp_path: Path, monkeypatch):
+    """And one number of evaluations will do."""
+    monkeypatch.chdir(tmp_path)
+    arguments = ["experiment=blur_erase", *TINY, "trainer.fast_dev_run=true", "evaluation.nfe=2"]
+    assert run_command(main, *arguments) == 0
+    assert "the fast run went through" in (RUN / "train.log").read_text()
+    assert not (RUN / "metrics.json").exists()
 
 
 def test_a_mistyped_group_lists_its_options(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch):
