@@ -32,6 +32,7 @@ __all__ = [
     "check_contender",
     "check_keys",
     "command",
+    "contenders",
     "given",
     "leaves",
     "output_folder",
@@ -157,23 +158,30 @@ def check_contender(config: DictConfig) -> None:
         UserError: names the key or group, and what it would have been.
     """
     runtime = HydraConfig.get().runtime
-    name = runtime.choices["contender"]
-    if name is None:
-        return
-    files = (Path(source.path) / "contender" / f"{name}.yaml" for source in runtime.config_sources)
-    own = OmegaConf.to_container(OmegaConf.load(next(file for file in files if file.is_file())))
-    assert isinstance(own, dict)
-    wanted = {
-        key.removeprefix("override /"): option for default in own.pop("defaults", []) for key, option in default.items()
-    }
-    found = {group: runtime.choices[group] for group in wanted}
-    for key, value in leaves(own):
-        wanted[key], found[key] = value, OmegaConf.select(config, key)
-    for key, value in wanted.items():
-        if found[key] != value:
-            raise UserError(
-                f"contender={name} is {key}={value}, but the command line has {key}={found[key]}; leave one of them out"
-            )
+    for name in contenders():
+        files = (Path(source.path) / "contender" / f"{name}.yaml" for source in runtime.config_sources)
+        own = OmegaConf.to_container(OmegaConf.load(next(file for file in files if file.is_file())))
+        assert isinstance(own, dict)
+        sets = {}
+        for default in own.pop("defaults", []):
+            for group, option in default.items():
+                group = group.removeprefix("override /")
+                sets[group] = (option, runtime.choices[group])
+        sets |= {key: (value, OmegaConf.select(config, key)) for key, value in leaves(own)}
+        for key, (wanted, found) in sets.items():
+            if wanted != found:
+                raise UserError(
+                    f"contender={name} is {key}={wanted}, but the command line has {key}={found}; leave one of them out"
+                )
+
+
+def contenders() -> list[str]:
+    """The running job's contenders: none, one, or several at once (`contender=[noise,adaptive]`)."""
+    for override in HydraConfig.get().overrides.task:
+        key, _, names = override.partition("=")
+        if key == "contender" and names != "null":
+            return [name.strip() for name in names.strip("[]").split(",")]
+    return []
 
 
 def leaves(config: Mapping[Any, Any], path: str = "") -> Iterator[tuple[str, Any]]:

@@ -7,7 +7,7 @@ import torch
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from restoration.config import leaves
+from restoration.config import contenders, leaves
 from restoration.errors import UserError
 
 __all__ = ["last_checkpoint", "resumed"]
@@ -66,7 +66,7 @@ def resumed(config: DictConfig, checkpoint: Path, folder: Path) -> tuple[DictCon
         if isinstance(value, str) and value.startswith(former):
             OmegaConf.update(begun, key, str(folder) + value.removeprefix(former))
     asked = [override.lstrip("+~").partition("=")[0] for override in HydraConfig.get().overrides.task]
-    if "contender" in asked and (other := HydraConfig.get().runtime.choices["contender"]) != notes["contender_name"]:
+    if contenders() and (other := "+".join(contenders())) != notes["contender_name"]:
         raise UserError(f"resume=true: this run has contender={notes['contender_name']}, not {other}; leave it out")
     now, before = (dict(leaves(part)) for part in (config, begun))
     for key in now | before:

@@ -31,6 +31,7 @@ from restoration.config import (
     check_contender,
     check_keys,
     command,
+    contenders,
     reference_config,
     resolve_precision,
 )
@@ -136,7 +137,8 @@ def train(config: DictConfig) -> Report | None:
     checkpoint = last_checkpoint(config, folder)
     if checkpoint is None:
         choices = HydraConfig.get().runtime.choices
-        notes = {f"{group}_name": choices[group] for group in ("experiment", "corruption", "contender")}
+        notes = {f"{group}_name": choices[group] for group in ("experiment", "corruption")}
+        notes["contender_name"] = "+".join(contenders()) or None
         notes["job"] = HydraConfig.get().job.num if HydraConfig.get().mode == RunMode.MULTIRUN else None
     else:
         config, notes = resumed(config, checkpoint, folder)

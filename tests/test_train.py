@@ -121,6 +121,20 @@ def test_a_contender_is_what_its_file_says(arguments: list[str], said: str, tmp_
     assert said in complaint(capsys)
 
 
+def test_contenders_combine(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    arguments = ["experiment=blur_erase", *TINY, *FEW_PASSES, "trainer.max_steps=1"]
+    assert run_command(main, *arguments, "contender=[noise,adaptive]") == 0
+    config = OmegaConf.load(RUN / "config.yaml")
+    assert config.source._target_.endswith(".Noise") and config.objective.terms.flow.error._target_.startswith(
+        "restoration.objective.Adaptive"
+    )
+    assert json.loads((RUN / "metrics.json").read_text())["run"]["name"] == "run/noise+adaptive"
+    # Of two that set the same, the first would not be what it says.
+    assert run_command(main, *arguments, "name=other", "contender=[adaptive,log_error]") == 2
+    assert "contender=adaptive is objective.terms.flow" in complaint(capsys)
+
+
 def test_a_budget_counts_images_whatever_a_step_takes():
     tiny = ["budget.images=1600", "data.batch_size=4", "folder=run", "trainer.accelerator=cpu"]
     for more, steps, interval in (
