@@ -16,7 +16,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from restoration.backbone import Encoder
-from restoration.compare import Report, show
+from restoration.compare import show
 from restoration.config import (
     allow_any_key,
     autocast_dtype,
@@ -34,6 +34,7 @@ from restoration.errors import UserError
 from restoration.metrics.evaluation import EvaluationResult
 from restoration.metrics.frechet import FrechetDistance
 from restoration.metrics.pictures import grid, nfe_curve
+from restoration.report import Report
 from restoration.restorer import Restorer
 
 __all__ = ["describe", "evaluate", "frechet_over", "open_checkpoint", "run_name", "write_results"]

@@ -7,7 +7,8 @@ import torch
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from restoration.config import contenders, leaves
+from restoration.config import leaves
+from restoration.contender import contenders
 from restoration.errors import UserError
 
 __all__ = ["last_checkpoint", "resumed"]

@@ -7,8 +7,9 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from restoration.compare import find, show
+from restoration.compare import show
 from restoration.errors import UserError
+from restoration.report import find
 
 __all__ = ["SweepTable"]
 

@@ -24,21 +24,21 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from restoration.batch_size import largest_batch_size
-from restoration.compare import Report, show
+from restoration.compare import show
 from restoration.config import (
     allow_any_key,
     autocast_dtype,
-    check_contender,
     check_keys,
     command,
-    contenders,
     reference_config,
     resolve_precision,
 )
+from restoration.contender import check_contender, contenders
 from restoration.errors import UserError, whole_number
 from restoration.evaluate import describe, frechet_over, run_name, write_results
 from restoration.logger import finish_wandb, run_id
 from restoration.module import RestorationModule
+from restoration.report import Report
 from restoration.restorer import Restorer, self_contained
 from restoration.resume import last_checkpoint, resumed
 

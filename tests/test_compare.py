@@ -10,8 +10,9 @@ import pytest
 from matplotlib import pyplot
 from rich.console import Console
 
-from restoration.compare import Report, find, main, table, write_csv, write_curves
+from restoration.compare import main, table, write_csv, write_curves
 from restoration.errors import UserError
+from restoration.report import Report, find
 
 
 def metrics(strength: float, gain: float = 4.0) -> dict[str, Any]:
