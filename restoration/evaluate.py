@@ -11,33 +11,30 @@ from pathlib import Path
 from typing import Any
 
 import hydra
-from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from restoration.backbone import Encoder
+from restoration.checkpoint import open_checkpoint
 from restoration.compare import show
 from restoration.config import (
     allow_any_key,
     autocast_dtype,
-    changed,
     check_keys,
     command,
-    given,
     output_folder,
     reference_config,
     resolve_precision,
-    usable_device,
 )
-from restoration.data.datamodule import RestorationDataModule
 from restoration.errors import UserError
 from restoration.metrics.evaluation import EvaluationResult
 from restoration.metrics.frechet import FrechetDistance
 from restoration.metrics.pictures import grid, nfe_curve
 from restoration.report import Report
 from restoration.restorer import Restorer
+from restoration.tune import tune_on_selection
 
-__all__ = ["describe", "evaluate", "frechet_over", "open_checkpoint", "run_name", "write_results"]
+__all__ = ["describe", "evaluate", "frechet_over", "run_name", "write_results"]
 
 log = logging.getLogger(__name__)
 
@@ -95,26 +92,6 @@ def describe(config: dict[str, Any], restorer: Restorer) -> dict[str, Any]:
     }
 
 
-def open_checkpoint(config: DictConfig) -> tuple[Restorer, dict[str, Any], RestorationDataModule]:
-    """The restorer of `config.checkpoint` on `config.device`, its training config as the groups data, corruption and
-    sampler change it, and that config's data."""
-    restorer, trained = Restorer.load_with_config(config.checkpoint, usable_device(str(config.device)))
-    # Another data set comes at the size trained at, unless another is asked for; its file's `${seed}` is train's.
-    for key in {"image_size", "seed"} & set(config.data if "_target_" in config.data else ()):
-        if not given(f"data.{key}"):
-            config.data[key] = trained["data"][key]
-    for key in OmegaConf.missing_keys(config.data):
-        raise UserError(f"{key} is missing; give {key}=…")
-    if "_target_" in config.corruption:
-        trained["corruption_name"] = HydraConfig.get().runtime.choices["corruption"]
-    for group in ("data", "corruption", "sampler"):
-        trained[group] = changed(trained[group], config[group], group)
-    restorer.sampler = instantiate(trained["sampler"])
-    data: RestorationDataModule = instantiate(trained["data"], corruption=instantiate(trained["corruption"]))
-    data.prepare_data()
-    return restorer, trained, data
-
-
 def evaluate(config: DictConfig) -> Report:
     """The evaluation that the config asks for, written to its output folder."""
     checkpoint = Path(config.checkpoint)
@@ -138,6 +115,10 @@ def evaluate(config: DictConfig) -> Report:
     precision = resolve_precision(config.precision or trained["trainer"]["precision"], device.type)
     evaluation = instantiate(config.evaluation, frechet=frechet, dtype=autocast_dtype(precision))
     output_folder(output)
+    if config.tune:
+        warp, _, _ = tune_on_selection(restorer, data, precision)
+        trained["sampler"] = {**trained["sampler"], "warp": list(warp)}
+        restorer.sampler = instantiate(trained["sampler"])
     result = evaluation(restorer, data.batches(config.split, device))
     run = describe(trained, restorer) | {
         "checkpoint": str(checkpoint),

@@ -13,14 +13,15 @@ from omegaconf import DictConfig
 from scipy.optimize import minimize
 from torch import Tensor
 
+from restoration.checkpoint import open_checkpoint
 from restoration.config import allow_any_key, autocast_dtype, check_keys, command, reference_config, resolve_precision
-from restoration.errors import whole_number
-from restoration.evaluate import open_checkpoint
+from restoration.data.datamodule import RestorationDataModule
+from restoration.errors import UserError, whole_number
 from restoration.keyed import fold
 from restoration.restorer import Restorer
 from restoration.sampler import Euler, Sampler
 
-__all__ = ["tune"]
+__all__ = ["tune", "tune_on_selection"]
 
 
 @torch.no_grad()
@@ -66,6 +67,44 @@ def tune(
     return (a, b), float(found.fun), distance((0.0, 0.0))
 
 
+def tune_on_selection(
+    restorer: Restorer,
+    data: RestorationDataModule,
+    precision: str | int,
+    nfe: int | None = None,
+    images: int = 64,
+    reference: int = 500,
+) -> tuple[tuple[float, float], float, float]:
+    """`tune` for the restorer's own sampler on the first images of the selection set, each with noise of its own.
+
+    Args:
+        restorer: in eval mode; its stride must divide the size of the images.
+        data: has the selection set.
+        precision: of the network, as Lightning names it.
+        nfe: evaluations to fit for; None is the sampler's own number.
+        images: so many are looked at, or all there are.
+        reference: Euler steps of what is to be met.
+
+    Raises:
+        UserError: a single step, which has no grid; images whose size the stride does not divide.
+    """
+    nfe = restorer.sampler.nfe if nfe is None else nfe
+    if sum(divmod(nfe, restorer.sampler.evaluations)) < 2:
+        raise UserError(f"nfe={nfe} is a single step and has no grid to fit; ask for more evaluations")
+    restorer.check_size(data.image_size)
+    device = next(restorer.parameters()).device
+    dtype = autocast_dtype(precision)
+    degraded, index = [], []
+    for batch in data.batches("selection", device):
+        degraded.append(batch.degraded)
+        index.append(batch.index)
+        if sum(map(len, index)) >= images:
+            break
+    keys = fold(0, "sampling", 0, torch.cat(index)[:images])
+    with torch.autocast(device.type, dtype, enabled=dtype is not None):
+        return tune(restorer, torch.cat(degraded)[:images], keys, restorer.sampler, nfe, reference)
+
+
 @hydra.main(version_base="1.3", config_path="../conf", config_name="tune")
 @command
 def main(config: DictConfig) -> None:
@@ -73,21 +112,10 @@ def main(config: DictConfig) -> None:
     for key in ("nfe", "images", "reference"):
         whole_number(key, config[key], 1)
     restorer, trained, data = open_checkpoint(config)
-    restorer.check_size(trained["data"]["image_size"])
     device = next(restorer.parameters()).device
-    dtype = autocast_dtype(resolve_precision(config.precision or trained["trainer"]["precision"], device.type))
-    sampler = restorer.sampler
-    batches, count = [], 0
-    for batch in data.batches("selection", device):
-        batches.append((batch.degraded, batch.index))
-        count += len(batch)
-        if count >= config.images:
-            break
-    degraded, index = (torch.cat(parts)[: config.images] for parts in zip(*batches, strict=True))
-    keys = fold(0, "sampling", 0, index)
-    with torch.autocast(device.type, dtype, enabled=dtype is not None):
-        warp, after, before = tune(restorer, degraded, keys, sampler, config.nfe, config.reference)
-    solver = type(sampler).__name__
+    precision = resolve_precision(config.precision or trained["trainer"]["precision"], device.type)
+    warp, after, before = tune_on_selection(restorer, data, precision, config.nfe, config.images, config.reference)
+    solver = type(restorer.sampler).__name__
     chosen = HydraConfig.get().runtime.choices["sampler"]
     print(
         f"{solver}, {config.nfe} NFE: RMSE to {config.reference} Euler steps {before:.4f} uniform, {after:.4f} warped"

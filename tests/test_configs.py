@@ -195,7 +195,7 @@ def test_a_contender_changes_the_experiment_whatever_else_is_chosen(contender: s
         changed = OmegaConf.to_container(config)
     differs = {group for group in default if default[group] != changed[group]}
     # The default stands among them; a velocity needs its own error as well.
-    assert len(differs) == {"degraded_0.5": 0, "velocity": 2}.get(contender, 1), differs
+    assert len(differs) == {"noise": 0, "velocity": 2}.get(contender, 1), differs
 
 
 def test_the_proposal_is_the_proposal_on_a_small_backbone_too():

@@ -68,7 +68,23 @@ def test_other_damage_and_another_solver(desk: Path):
     # Strength 0 leaves the images as they are: PSNR at its cap.
     assert mild["identity"]["psnr"] == 60.0 and mild["run"]["strength"] == 0.0 and mild["n"] == 3
     assert {point["solver"] for point in mild["by_nfe"]} == {"Heun"}
-    assert {point["solver"] for point in figures(desk / RUN)["by_nfe"]} == {"Euler"}
+    assert {point["solver"] for point in figures(desk / RUN)["by_nfe"]} == {"Midpoint"}
+
+
+def test_a_grid_of_its_own_is_fitted_on_request(desk: Path):
+    few = ["sampler.nfe=3", "evaluation.nfe=[3]"]
+    assert evaluate("tune=true", *few, "output=fitted") == 0
+    fitted = figures(desk / "fitted")
+    warp = fitted["run"]["sampler"]["warp"]
+    assert warp != figures(desk / RUN)["run"]["sampler"]["warp"]
+    assert evaluate(f"sampler.warp={warp}", *few, "output=given") == 0
+    assert figures(desk / "given")["restored"]["psnr"] == fitted["restored"]["psnr"]
+
+
+def test_a_single_step_has_no_grid_to_fit(desk: Path, capsys: pytest.CaptureFixture[str]):
+    assert evaluate("tune=true", "sampler.nfe=2") == 2
+    assert complaint(capsys) == "nfe=2 is a single step and has no grid to fit; ask for more evaluations"
+    assert not (desk / RUN / "evaluation" / "metrics.json").exists()
 
 
 def test_a_kind_of_damage_never_trained_on(desk: Path):

@@ -1,0 +1,34 @@
+"""A checkpoint opened with its data, both as the command line changes them."""
+
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from restoration.config import changed, given, usable_device
+from restoration.data.datamodule import RestorationDataModule
+from restoration.errors import UserError
+from restoration.restorer import Restorer
+
+__all__ = ["open_checkpoint"]
+
+
+def open_checkpoint(config: DictConfig) -> tuple[Restorer, dict[str, Any], RestorationDataModule]:
+    """The restorer of `config.checkpoint` on `config.device`, its training config as the groups data, corruption and
+    sampler change it, and that config's data."""
+    restorer, trained = Restorer.load_with_config(config.checkpoint, usable_device(str(config.device)))
+    # Another data set comes at the size trained at, unless another is asked for; its file's `${seed}` is train's.
+    for key in {"image_size", "seed"} & set(config.data if "_target_" in config.data else ()):
+        if not given(f"data.{key}"):
+            config.data[key] = trained["data"][key]
+    for key in OmegaConf.missing_keys(config.data):
+        raise UserError(f"{key} is missing; give {key}=…")
+    if "_target_" in config.corruption:
+        trained["corruption_name"] = HydraConfig.get().runtime.choices["corruption"]
+    for group in ("data", "corruption", "sampler"):
+        trained[group] = changed(trained[group], config[group], group)
+    restorer.sampler = instantiate(trained["sampler"])
+    data: RestorationDataModule = instantiate(trained["data"], corruption=instantiate(trained["corruption"]))
+    data.prepare_data()
+    return restorer, trained, data
