@@ -24,8 +24,9 @@ def open_checkpoint(config: DictConfig) -> tuple[Restorer, dict[str, Any], Resto
             config.data[key] = trained["data"][key]
     for key in OmegaConf.missing_keys(config.data):
         raise UserError(f"{key} is missing; give {key}=…")
-    if "_target_" in config.corruption:
-        trained["corruption_name"] = HydraConfig.get().runtime.choices["corruption"]
+    for group in ("data", "corruption"):
+        if "_target_" in config[group]:
+            trained[f"{group}_name"] = HydraConfig.get().runtime.choices[group]
     for group in ("data", "corruption", "sampler"):
         trained[group] = changed(trained[group], config[group], group)
     restorer.sampler = instantiate(trained["sampler"])

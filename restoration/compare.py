@@ -21,16 +21,22 @@ from restoration.report import Report, find
 __all__ = ["main", "show", "table", "write_csv", "write_curves"]
 
 COLUMNS = (
-    *("group", "run", "method", "seed", "corruption", "strength", "severity", "split", "nfe", "solver", "n"),
+    *("group", "run", "method", "seed", "data", "image_size", "split", "n"),
+    *("corruption", "strength", "severity", "nfe", "solver", "warp"),
     *("psnr", "ssim", "psnr_hole", "psnr_known", "texture", "spread", "frechet", "frechet_over"),
     *("images_seen", "images_per_second"),
     *("psnr_less", "psnr_less_low", "psnr_less_high", "frechet_less", "frechet_less_low", "frechet_less_high"),
 )
 
 
-def _block(row: Mapping[str, Any]) -> tuple[str, str, float, str, str]:
+VARYING = ("seed", "data", "image_size", "split", "corruption")
+"""Columns that a table has only where its runs differ in them, as it has `warp`."""
+
+
+def _block(row: Mapping[str, Any]) -> tuple[Any, ...]:
     """Rows of one block are about the same images, damaged alike."""
-    return row["group"], str(row["corruption"]), row["strength"] or 0.0, str(row["severity"]), row["split"]
+    data = row["group"], str(row["data"]), row["image_size"] or 0, row["split"]
+    return *data, str(row["corruption"]), row["strength"] or 0.0, str(row["severity"])
 
 
 def _rows(reports: Sequence[Report], to: Report | None = None) -> list[dict[str, Any]]:
@@ -76,16 +82,14 @@ def table(reports: Sequence[Report], to: Report | None = None) -> Table:
     frechet = f"Fréchet\n{sets.pop()}" if len(sets) == 1 else "Fréchet"
     groups = {row["group"] for row in rows}
 
-    def varies(name: str) -> bool:
-        return len({row[name] for row in rows if row.get(name) is not None}) > 1
-
     columns: list[tuple[str, Callable[[dict[str, Any]], Any], int]] = [
         ("run", lambda row: row["run"] if row["method"] == "restored" else row["method"], 0),
-        *((name, lambda row, name=name: row.get(name), 0) for name in ("seed", "corruption", "split") if varies(name)),
+        *((name, lambda row, name=name: row.get(name), 0) for name in VARYING),
         ("strength", lambda row: row["strength"], 2),
         ("severity", lambda row: row["severity"], 2),
         ("NFE", lambda row: row.get("nfe"), 0),
         ("solver", lambda row: row.get("solver"), 0),
+        ("warp", lambda row: row.get("warp"), 0),
         ("PSNR", lambda row: row.get("psnr"), 2),
         (f"PSNR less\n{to.name if to else ''}", lambda row: row.get("psnr_less"), 2),
         ("SSIM", lambda row: row.get("ssim"), 3),
@@ -97,12 +101,17 @@ def table(reports: Sequence[Report], to: Report | None = None) -> Table:
         (f"Fréchet less\n{to.name if to else ''}", lambda row: row.get("frechet_less"), 2),
         ("images/s", lambda row: row.get("images_per_second"), 1),
     ]
-    shown = [column for column in columns if column[0] == "run" or any(column[1](row) is not None for row in rows)]
+
+    def tells(name: str, get: Callable[[dict[str, Any]], Any]) -> bool:
+        values = {get(row) for row in rows} - {None}
+        return name == "run" or len(values) > (name in (*VARYING, "warp"))
+
+    shown = [column for column in columns if tells(*column[:2])]
     grid = Table(title=groups.pop() if len(groups) == 1 else None)
     if groups:
         grid.add_column("group")
     for heading, _, _ in shown:
-        text = heading in ("run", "corruption", "split", "severity", "solver")
+        text = heading in ("run", "data", "split", "corruption", "severity", "solver", "warp")
         grid.add_column(heading, justify="left" if text else "right", overflow="fold" if text else "ellipsis")
     previous: tuple[Any, ...] | None = None
     for row in rows:

@@ -85,6 +85,7 @@ def describe(config: dict[str, Any], restorer: Restorer) -> dict[str, Any]:
         "strength": config["corruption"]["strength"],
         "severity": config["corruption"]["severity"],
         "corruption": config["corruption_name"],
+        "data": config["data_name"],
         "image_size": config["data"]["image_size"],
         "sampler": config["sampler"],
         "seed": config["seed"],

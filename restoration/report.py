@@ -63,6 +63,8 @@ class Report:
         common = {
             "group": self.group,
             "run": self.name,
+            "data": self.run.get("data"),
+            "image_size": self.run.get("image_size"),
             "corruption": self.run.get("corruption"),
             "strength": self.strength,
             "severity": self.run.get("severity"),
@@ -71,8 +73,10 @@ class Report:
         }
         baselines = {"identity": self.metrics.get("identity") or {}, **(self.metrics.get("classical") or {})}
         rows = [{**common, "method": method, **_figures(values)} for method, values in baselines.items()]
+        warp = (self.run.get("sampler") or {}).get("warp", [1.0, 1.0])
         extra = {
             "seed": self.run.get("seed"),
+            "warp": ", ".join(map(str, warp)),
             "images_seen": self.run.get("images_seen"),
             "images_per_second": self.metrics.get("images_per_second"),
         }

@@ -20,7 +20,7 @@ _FIXED = (
 )
 _FREE = ("data.root", "data.device", "data.eval_batch_size", "backbone.encoder.weights", "source.restorer.path")
 # Beside the config proper, what `train` notes of a run in its checkpoints.
-_NOTES = ("experiment_name", "corruption_name", "contender_name", "job", "images_behind")
+_NOTES = ("experiment_name", "data_name", "corruption_name", "contender_name", "job", "images_behind")
 
 
 def last_checkpoint(config: DictConfig, folder: Path) -> Path | None:

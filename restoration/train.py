@@ -137,7 +137,7 @@ def train(config: DictConfig) -> Report | None:
     checkpoint = last_checkpoint(config, folder)
     if checkpoint is None:
         choices = HydraConfig.get().runtime.choices
-        notes = {f"{group}_name": choices[group] for group in ("experiment", "corruption")}
+        notes = {f"{group}_name": choices[group] for group in ("experiment", "data", "corruption")}
         notes["contender_name"] = "+".join(contenders()) or None
         notes["job"] = HydraConfig.get().job.num if HydraConfig.get().mode == RunMode.MULTIRUN else None
     else:

@@ -206,10 +206,31 @@ def test_a_run_less_another_is_paired_by_image(tmp_path: Path):
     assert [float(row[f"psnr_less{end}"]) for end in ("", "_low", "_high")] == pytest.approx([mean, low, high])
 
 
-def test_other_damage_has_a_block_and_a_column(tmp_path: Path):
-    for corruption in ("blur_erase", "salt_pepper"):
+@pytest.mark.parametrize(
+    "name, values",
+    [
+        ("corruption", ("blur_erase", "salt_pepper")),
+        ("data", ("image_folder", "tiny_imagenet")),
+        ("image_size", (32, 64)),
+        ("split", ("selection", "test")),
+    ],
+)
+def test_other_images_or_damage_have_a_block_and_a_column(name: str, values: tuple, tmp_path: Path):
+    for value in values:
         content = metrics(1.0)
-        content["run"]["corruption"] = corruption
-        leave(tmp_path / corruption, content)
-    heading, *rows = [row for row in shown(find([tmp_path])) if "identity" in row or "corruption" in row]
-    assert heading[1] == "corruption" and [row[1] for row in rows] == ["blur_erase", "salt_pepper"]
+        content["run"][name] = value
+        leave(tmp_path / str(value), content)
+    heading, *rows = [row for row in shown(find([tmp_path])) if "identity" in row or name in row]
+    assert heading[1] == name and [row[1] for row in rows] == list(map(str, values))
+
+
+def test_grids_have_a_column_where_they_differ(tmp_path: Path):
+    for run, sampler in {"fitted": {"warp": [1.3, 5.0]}, "flat": {"warp": [1.0, 1.0]}, "silent": {}}.items():
+        content = metrics(1.0)
+        content["run"] |= {"name": run, "sampler": sampler}
+        leave(tmp_path / run, content)
+    rows = shown(find([tmp_path]))
+    column = next(row for row in rows if "NFE" in row).index("warp")
+    grids = {row[0]: row[column] for row in rows if row[0] in ("fitted", "flat", "silent")}
+    assert grids == {"fitted": "1.3, 5.0", "flat": "1.0, 1.0", "silent": "1.0, 1.0"}
+    assert not any("warp" in row for row in shown(find([tmp_path / "flat", tmp_path / "silent"])))

@@ -176,7 +176,7 @@ def test_runs_of_whole_epochs_resume_too(
     [
         ("seed=1", "resume=true: this run has seed=0, not 1; leave it out, or start a new run"),
         ("backbone.widths=[32,16,16,16]", "this run has backbone.widths=[16, 16, 16, 16], not [32, 16, 16, 16]"),
-        ("source=noise", "this run has source._target_=restoration.flow.Degraded, not restoration.flow.Noise"),
+        ("source=degraded", "this run has source._target_=restoration.flow.Noise, not restoration.flow.Degraded"),
         ("contender=draws_4", "this run has contender=None, not draws_4; leave it out"),
     ],
 )
