@@ -102,7 +102,7 @@ def nfe_curve(report: dict[str, Any]) -> Figure:
             axes.axhline(1.0, color="#888888", linestyle=":")
             axes.set_ylim(bottom=0.0)
         if len(lines) > 1:
-            axes.legend(frameon=False, fontsize=8)
+            axes.legend(edgecolor="none", framealpha=0.8, fontsize=8)  # readable where it meets a curve
         axes.set_xscale("log", base=2)
         axes.set_xticks([entry["nfe"] for entry in entries], [str(entry["nfe"]) for entry in entries])
         axes.minorticks_off()

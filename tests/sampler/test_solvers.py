@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from restoration.errors import UserError
-from restoration.sampler import AdamsBashforth2, Euler, Heun, Midpoint
+from restoration.sampler import Euler, Exponential, Heun, Midpoint
 
-SOLVERS = [Euler, Midpoint, Heun, AdamsBashforth2]
+SOLVERS = [Euler, Midpoint, Heun, Exponential]
 every = pytest.mark.parametrize("solver", SOLVERS, ids=lambda solver: solver.__name__)
 
 
@@ -39,6 +39,11 @@ EQUATIONS = {
 }
 
 
+def assert_order(solver, slope: float, margin: float):
+    """Steps of order three after two of less come out in between: the first is short on a grid that begins so."""
+    assert solver.order - margin < slope < (3 if solver is Exponential else solver.order) + margin
+
+
 @every
 @pytest.mark.parametrize("equation", EQUATIONS)
 def test_the_error_falls_with_the_declared_order(solver, equation):
@@ -46,7 +51,7 @@ def test_the_error_falls_with_the_declared_order(solver, equation):
     nfes = [32, 64, 128, 256]
     errors = [(solver()(velocity, start, nfe) - end).square().mean().sqrt().item() for nfe in nfes]
     slope = -np.polyfit(np.log(nfes), np.log(errors), 1)[0]
-    assert slope == pytest.approx(solver.order, abs=0.2)
+    assert_order(solver, slope, 0.2)
 
 
 @every
@@ -55,7 +60,7 @@ def test_the_order_holds_on_a_warped_grid(solver, warp):
     nfes = [64, 128, 256, 512]
     errors = [(solver(warp=warp)(nonlinear, x_0, nfe) - EQUATIONS["nonlinear"][2]).abs().max().item() for nfe in nfes]
     slope = -np.polyfit(np.log(nfes), np.log(errors), 1)[0]
-    assert slope == pytest.approx(solver.order, abs=0.25)
+    assert_order(solver, slope, 0.25)
 
 
 def test_the_grid_is_kumaraswamys():
@@ -92,6 +97,26 @@ def test_exactly_nfe_evaluations_are_spent(solver, nfe):
 def test_one_evaluation_is_one_euler_step(solver):
     for velocity, start, _ in EQUATIONS.values():
         assert torch.equal(solver()(velocity, start, 1), start + velocity(start, torch.zeros(2)))
+
+
+@pytest.mark.parametrize("end", [0.9, 1.0])
+def test_a_clean_image_that_moves_as_a_parabola_is_met_exactly_after_two_steps(end: float):
+    """x̂ = α + β·w + γ·w² with w = 1 − t: x = w·(x_0 + α·(1/w − 1) − β·ln w + γ·(1 − w))."""
+    alpha, beta, gamma = torch.randn(3, 2, 1, 2, 2, dtype=torch.float64)
+
+    def velocity(x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        w = 1 - column(t)
+        return (alpha + beta * w + gamma * w**2 - x) / w
+
+    def exact(t: float) -> torch.Tensor:
+        w = 1 - t
+        return w * x_0 + alpha * (1 - w) - beta * (w * math.log(w) if w else 0) + gamma * w * (1 - w)
+
+    solver = Exponential()
+    solver.reset()
+    for t, t_next in ((0.0, 0.2), (0.2, 0.55)):
+        solver.step(velocity, exact(t), t, t_next)
+    torch.testing.assert_close(solver.step(velocity, exact(0.55), 0.55, end), exact(end))
 
 
 @pytest.mark.parametrize("solver", [Midpoint, Heun], ids=["Midpoint", "Heun"])
