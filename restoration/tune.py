@@ -57,7 +57,11 @@ def tune(
 
     def distance(logarithms: tuple[float, float]) -> float:
         warp = (math.exp(logarithms[0]), math.exp(logarithms[1]))
-        restored = restorer.to_image(type(sampler)(nfe, warp, sampler.keep)(field, start, scale=context.scale).float())
+        try:
+            restored = type(sampler)(nfe, warp, sampler.keep)(field, start, scale=context.scale)
+        except UserError:  # a warp that is no grid
+            return math.inf
+        restored = restorer.to_image(restored.float())
         return float((restored - target).square().mean().sqrt())
 
     simplex = [[0.0, 0.0], [0.4, 0.0], [0.0, 0.4]]

@@ -68,7 +68,7 @@ def test_other_damage_and_another_solver(desk: Path):
     # Strength 0 leaves the images as they are: PSNR at its cap.
     assert mild["identity"]["psnr"] == 60.0 and mild["run"]["strength"] == 0.0 and mild["n"] == 3
     assert {point["solver"] for point in mild["by_nfe"]} == {"Heun"}
-    assert {point["solver"] for point in figures(desk / RUN)["by_nfe"]} == {"Midpoint"}
+    assert {point["solver"] for point in figures(desk / RUN)["by_nfe"]} == {"Exponential"}
 
 
 def test_a_grid_of_its_own_is_fitted_on_request(desk: Path):
@@ -82,8 +82,8 @@ def test_a_grid_of_its_own_is_fitted_on_request(desk: Path):
 
 
 def test_a_single_step_has_no_grid_to_fit(desk: Path, capsys: pytest.CaptureFixture[str]):
-    assert evaluate("tune=true", "sampler.nfe=2") == 2
-    assert complaint(capsys) == "nfe=2 is a single step and has no grid to fit; ask for more evaluations"
+    assert evaluate("tune=true", "sampler.nfe=1") == 2
+    assert complaint(capsys) == "nfe=1 is a single step and has no grid to fit; ask for more evaluations"
     assert not (desk / RUN / "evaluation" / "metrics.json").exists()
 
 

@@ -74,10 +74,17 @@ class Sampler(ABC):
         return x
 
     def grid(self, steps: int) -> list[float]:
-        """The times between which steps are taken, from 0 to 1: steps + 1 of them, ascending."""
+        """The times between which steps are taken, from 0 to 1: steps + 1 of them, ascending.
+
+        Raises:
+            UserError: a warp so strong that two of them are one.
+        """
         a, b = self.warp
         s = torch.linspace(0, 1, steps + 1, dtype=torch.float64)
-        return (1 - (1 - s**a) ** b).tolist()
+        t = 1 - (1 - s**a) ** b
+        if not (t.diff() > 0).all():
+            raise UserError(f"sampler.warp={list(self.warp)} leaves some of {steps} steps no length; take less of it")
+        return t.tolist()
 
     def reset(self) -> None:  # noqa: B027 (most solvers have nothing to forget)
         """Forget the last trajectory (solvers with memory)."""

@@ -75,6 +75,11 @@ def test_a_warp_that_is_none_is_refused(warp):
         Euler(warp=warp)
 
 
+def test_a_warp_that_leaves_steps_no_length_is_refused():
+    with pytest.raises(UserError, match=r"sampler.warp=\[1.0, 9.0\] leaves some of 100 steps no length"):
+        Exponential(warp=(1, 9))(nonlinear, x_0, 100)
+
+
 @every
 @pytest.mark.parametrize("nfe", range(1, 10))
 def test_exactly_nfe_evaluations_are_spent(solver, nfe):
