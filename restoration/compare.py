@@ -27,8 +27,6 @@ COLUMNS = (
     *("images_seen", "images_per_second"),
     *("psnr_less", "psnr_less_low", "psnr_less_high", "frechet_less", "frechet_less_low", "frechet_less_high"),
 )
-
-
 VARYING = ("seed", "data", "image_size", "split", "corruption")
 """Columns that a table has only where its runs differ in them, as it has `warp`."""
 
