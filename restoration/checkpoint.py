@@ -16,7 +16,11 @@ __all__ = ["open_checkpoint"]
 
 def open_checkpoint(config: DictConfig) -> tuple[Restorer, dict[str, Any], RestorationDataModule]:
     """The restorer of `config.checkpoint` on `config.device`, its training config as the groups data, corruption and
-    sampler change it, and that config's data."""
+    sampler change it, and that config's data.
+
+    Raises:
+        UserError: the checkpoint, the device or the data cannot be had, or a key is missing or unknown.
+    """
     restorer, trained = Restorer.load_with_config(config.checkpoint, usable_device(str(config.device)))
     # Another data set comes at the size trained at, unless another is asked for; its file's `${seed}` is train's.
     for key in {"image_size", "seed"} & set(config.data if "_target_" in config.data else ()):

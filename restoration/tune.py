@@ -89,6 +89,9 @@ def tune_on_selection(
         images: so many are looked at, or all there are.
         reference: Euler steps of what is to be met.
 
+    Returns:
+        As `tune`.
+
     Raises:
         UserError: a single step, which has no grid; images whose size the stride does not divide.
     """
