@@ -117,7 +117,8 @@ def evaluate(config: DictConfig) -> Report:
     evaluation = instantiate(config.evaluation, frechet=frechet, dtype=autocast_dtype(precision))
     output_folder(output)
     if config.tune:
-        warp, _, _ = tune_on_selection(restorer, data, precision)
+        warp, after, before = tune_on_selection(restorer, data, precision)
+        print(f"steps fitted: RMSE to 500 Euler steps {before:.4f} uniform, {after:.4f} with sampler.warp={list(warp)}")
         trained["sampler"] = {**trained["sampler"], "warp": list(warp)}
         restorer.sampler = instantiate(trained["sampler"])
     result = evaluation(restorer, data.batches(config.split, device))

@@ -71,12 +71,13 @@ def test_other_damage_and_another_solver(desk: Path):
     assert {point["solver"] for point in figures(desk / RUN)["by_nfe"]} == {"Exponential"}
 
 
-def test_a_grid_of_its_own_is_fitted_on_request(desk: Path):
+def test_a_grid_of_its_own_is_fitted_on_request(desk: Path, capsys: pytest.CaptureFixture[str]):
     few = ["sampler.nfe=3", "evaluation.nfe=[3]"]
     assert evaluate("tune=true", *few, "output=fitted") == 0
     fitted = figures(desk / "fitted")
     warp = fitted["run"]["sampler"]["warp"]
     assert warp != figures(desk / RUN)["run"]["sampler"]["warp"]
+    assert f"with sampler.warp={warp}" in capsys.readouterr().out
     assert evaluate(f"sampler.warp={warp}", *few, "output=given") == 0
     assert figures(desk / "given")["restored"]["psnr"] == fitted["restored"]["psnr"]
 
