@@ -53,6 +53,8 @@ def frechet_over(encoder: dict[str, Any] | None) -> FrechetDistance | None:
     name = Path(weights).stem if Path(weights).suffix else f"{model}_{weights}"
     # protocol.md's short name of the data set.
     name = name.replace("tiny_imagenet", "tin").replace(".", "_")
+    # Another stem has other features of the same weights: its distances do not compare.
+    name += "" if encoder["stem"] == "no_pool" else f"_{encoder['stem']}"
     return FrechetDistance(Encoder(model, weights, encoder["stem"]), f"frechet_{name}")
 
 

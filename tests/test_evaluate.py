@@ -216,3 +216,10 @@ def test_weights_of_the_distance_that_are_gone_leave_it_out(trained: Path, desk:
 
 def test_random_features_measure_nothing():
     assert frechet_over({"model": "test_resnet", "weights": "random", "stem": "imagenet"}) is None
+
+
+def test_a_distance_is_named_by_its_stem(trained: Path):
+    weights = str(trained / "test_resnet.safetensors")
+    encoders = ({"model": "test_resnet", "weights": weights, "stem": stem} for stem in ("no_pool", "imagenet"))
+    names = [distance.name for distance in map(frechet_over, encoders) if distance is not None]
+    assert names == ["frechet_test_resnet", "frechet_test_resnet_imagenet"]
