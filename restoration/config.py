@@ -43,7 +43,7 @@ log = logging.getLogger(__name__)
 
 # Keys that hold a file or a folder.
 PATHS = (
-    *("checkpoint", "input", "output", "frechet_weights"),
+    *("checkpoint", "input", "output", "frechet.weights"),
     *("data.root", "source.restorer.path", "backbone.encoder.weights"),
 )
 # Of Lightning's words: no aliases, and no weights other than float32.

@@ -58,6 +58,24 @@ def frechet_over(encoder: dict[str, Any] | None) -> FrechetDistance | None:
     return FrechetDistance(Encoder(model, weights, encoder["stem"]), f"frechet_{name}")
 
 
+def _distance(own: dict[str, Any] | None, asked: DictConfig) -> FrechetDistance | None:
+    """Over the run's own encoder, or with the changes asked for; only what was not asked for may be left out."""
+    changes: dict[str, Any] = {str(key): value for key, value in asked.items() if value is not None}
+    if own is None and changes and None in asked.values():
+        raise UserError("the run has no encoder of its own: give frechet.model, frechet.weights and frechet.stem")
+    encoder = {**(own or {}), **changes} or None
+    try:
+        distance = frechet_over(encoder)
+        if distance is None and changes:
+            raise UserError("random weights measure nothing: give frechet.weights=FILE")
+        return distance
+    except UserError as error:
+        if changes:
+            raise UserError(f"no Fréchet distance by frechet.{', frechet.'.join(changes)}: {error}") from error
+        log.warning("no Fréchet distance: %s", error)
+        return None
+
+
 def write_results(result: EvaluationResult, run: dict[str, Any], folder: Path) -> Report:
     """metrics.json and per_image.csv in the folder, curve.png and grid.png in its images/."""
     images = folder / "images"
@@ -106,14 +124,7 @@ def evaluate(config: DictConfig) -> Report:
     if config.split not in ("test", "selection"):
         raise UserError(f"split={config.split}: choose test, or selection for what the run chose its checkpoint on")
     restorer, trained, data = open_checkpoint(config)
-    encoder = trained["backbone"].get("encoder")
-    if encoder is not None and config.frechet_weights is not None:
-        encoder = {**encoder, "weights": config.frechet_weights}
-    try:
-        frechet = frechet_over(encoder)
-    except UserError as error:
-        log.warning("no Fréchet distance: %s", error)
-        frechet = None
+    frechet = _distance(trained["backbone"].get("encoder"), config.frechet)
     device = next(restorer.parameters()).device
     precision = resolve_precision(config.precision or trained["trainer"]["precision"], device.type)
     evaluation = instantiate(config.evaluation, frechet=frechet, dtype=autocast_dtype(precision))

@@ -208,10 +208,31 @@ def test_weights_of_the_distance_that_are_gone_leave_it_out(trained: Path, desk:
         assert evaluate() == 0
         names = set(figures(desk / RUN / "evaluation")["restored"])
         assert "psnr" in names and not any(name.startswith("frechet") for name in names)
-        assert evaluate("frechet_weights=elsewhere.safetensors", "overwrite=true") == 0
+        assert evaluate("frechet.weights=elsewhere.safetensors", "overwrite=true") == 0
         assert "frechet_elsewhere" in figures(desk / RUN / "evaluation")["restored"]
     finally:
         shutil.copy(desk / "elsewhere.safetensors", trained / "test_resnet.safetensors")
+
+
+def test_a_distance_over_another_encoder_than_the_run_s(trained: Path, desk: Path):
+    assert evaluate(f"frechet.weights={trained / 'test_resnet.safetensors'}", "frechet.stem=imagenet") == 0
+    names = figures(desk / RUN / "evaluation")["restored"]
+    assert "frechet_test_resnet_imagenet" in names and "frechet_test_resnet" not in names
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ("frechet.weights=gone.safetensors", "encoder weights not found: gone.safetensors"),
+        ("frechet.weights=random", "random weights measure nothing"),
+        ("frechet.model=test_convnext", "do not fit test_convnext"),
+        ("frechet.weight=x", "did you mean 'weights'"),
+    ],
+)
+def test_a_distance_asked_for_is_not_left_out(desk: Path, capsys: pytest.CaptureFixture[str], asked: str, said: str):
+    assert evaluate(asked) == 2
+    assert said in complaint(capsys)
+    assert not (desk / RUN / "evaluation").exists()
 
 
 def test_random_features_measure_nothing():
