@@ -59,7 +59,10 @@ def frechet_over(encoder: dict[str, Any] | None) -> FrechetDistance | None:
 
 
 def _distance(own: dict[str, Any] | None, asked: DictConfig) -> FrechetDistance | None:
-    """Over the run's own encoder, or with the changes asked for; only what was not asked for may be left out."""
+    """Over the run's own encoder (None: it has none), with the changes asked for (`frechet` of the config).
+
+    None where no such features can be had; that is a UserError if any change was asked for.
+    """
     changes: dict[str, Any] = {str(key): value for key, value in asked.items() if value is not None}
     if own is None and changes and None in asked.values():
         raise UserError("the run has no encoder of its own: give frechet.model, frechet.weights and frechet.stem")

@@ -235,6 +235,22 @@ def test_a_distance_asked_for_is_not_left_out(desk: Path, capsys: pytest.Capture
     assert not (desk / RUN / "evaluation").exists()
 
 
+def test_a_run_without_an_encoder_is_judged_over_a_given_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "conf" / "backbone").mkdir(parents=True)
+    (tmp_path / "conf" / "backbone" / "plain.yaml").write_text("_target_: helpers.Plain\n")
+    tiny = [argument for argument in (*TINY, *FEW_PASSES) if not argument.startswith("backbone.")]
+    arguments = ["experiment=blur_erase", "backbone=plain", *tiny, "trainer.max_steps=1"]
+    assert run_command(train.main, *arguments, flags=["--config-dir", str(tmp_path / "conf")]) == 0
+    weights = f"frechet.weights={encoder_file(tmp_path)}"
+    capsys.readouterr()
+    assert evaluate(weights) == 2 and "no encoder of its own" in complaint(capsys)
+    assert evaluate(weights, "frechet.model=test_resnet", "frechet.stem=no_pool") == 0
+    assert "frechet_test_resnet" in figures(RUN / "evaluation")["restored"]
+
+
 def test_random_features_measure_nothing():
     assert frechet_over({"model": "test_resnet", "weights": "random", "stem": "imagenet"}) is None
 
