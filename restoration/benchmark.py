@@ -21,11 +21,11 @@ from omegaconf import OmegaConf
 from rich.console import Console
 from rich.table import Table
 
-from restoration.batch_size import training_pass
-from restoration.config import autocast_dtype, command, resolve_precision
 from restoration.errors import UserError
 from restoration.objective import Objective
 from restoration.restorer import Restorer
+from restoration.run.config import autocast_dtype, command, resolve_precision
+from restoration.training.batch_size import training_pass
 
 __all__ = ["build", "main", "measure", "memory", "work"]
 

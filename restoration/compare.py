@@ -15,8 +15,8 @@ import matplotlib
 from rich.console import Console
 from rich.table import Table
 
-from restoration.config import command, output_folder
-from restoration.report import Report, find
+from restoration.report.folder import Report, find
+from restoration.run.config import command, output_folder
 
 __all__ = ["main", "show", "table", "write_csv", "write_curves"]
 

@@ -15,9 +15,15 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from restoration.backbone import Encoder
-from restoration.checkpoint import open_checkpoint
 from restoration.compare import show
-from restoration.config import (
+from restoration.errors import UserError
+from restoration.metrics.evaluation import EvaluationResult
+from restoration.metrics.frechet import FrechetDistance
+from restoration.metrics.pictures import grid, nfe_curve
+from restoration.report.folder import Report
+from restoration.restorer import Restorer
+from restoration.run.checkpoint import open_checkpoint
+from restoration.run.config import (
     allow_any_key,
     autocast_dtype,
     check_keys,
@@ -26,12 +32,6 @@ from restoration.config import (
     reference_config,
     resolve_precision,
 )
-from restoration.errors import UserError
-from restoration.metrics.evaluation import EvaluationResult
-from restoration.metrics.frechet import FrechetDistance
-from restoration.metrics.pictures import grid, nfe_curve
-from restoration.report import Report
-from restoration.restorer import Restorer
 from restoration.tune import tune_on_selection
 
 __all__ = ["describe", "evaluate", "frechet_over", "run_name", "write_results"]

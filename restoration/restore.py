@@ -21,11 +21,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
-from restoration.config import allow_any_key, changed, check_keys, command, reference_config, usable_device
 from restoration.data.decode import SUFFIXES, find_pictures
 from restoration.errors import UserError, whole_number
 from restoration.keyed import fold
 from restoration.restorer import Restorer
+from restoration.run.config import allow_any_key, changed, check_keys, command, reference_config, usable_device
 from restoration.tiling import restore_tiled
 
 __all__ = ["Picture", "Task", "plan", "read", "restore_pictures", "write"]

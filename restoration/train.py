@@ -23,9 +23,12 @@ from lightning.pytorch.loggers import Logger, WandbLogger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from restoration.batch_size import largest_batch_size
 from restoration.compare import show
-from restoration.config import (
+from restoration.errors import UserError, whole_number
+from restoration.evaluate import describe, frechet_over, run_name, write_results
+from restoration.report.folder import Report
+from restoration.restorer import Restorer, self_contained
+from restoration.run.config import (
     allow_any_key,
     autocast_dtype,
     check_keys,
@@ -33,14 +36,11 @@ from restoration.config import (
     reference_config,
     resolve_precision,
 )
-from restoration.contender import check_contender, contenders
-from restoration.errors import UserError, whole_number
-from restoration.evaluate import describe, frechet_over, run_name, write_results
-from restoration.logger import finish_wandb, run_id
-from restoration.module import RestorationModule
-from restoration.report import Report
-from restoration.restorer import Restorer, self_contained
-from restoration.resume import last_checkpoint, resumed
+from restoration.run.overrides import check_contender, contenders
+from restoration.run.resume import last_checkpoint, resumed
+from restoration.training.batch_size import largest_batch_size
+from restoration.training.loggers import finish_wandb, run_id
+from restoration.training.module import RestorationModule
 
 __all__ = ["train"]
 

@@ -13,12 +13,19 @@ from omegaconf import DictConfig
 from scipy.optimize import minimize
 from torch import Tensor
 
-from restoration.checkpoint import open_checkpoint
-from restoration.config import allow_any_key, autocast_dtype, check_keys, command, reference_config, resolve_precision
 from restoration.data.datamodule import RestorationDataModule
 from restoration.errors import UserError, whole_number
 from restoration.keyed import fold
 from restoration.restorer import Restorer
+from restoration.run.checkpoint import open_checkpoint
+from restoration.run.config import (
+    allow_any_key,
+    autocast_dtype,
+    check_keys,
+    command,
+    reference_config,
+    resolve_precision,
+)
 from restoration.sampler import Euler, Sampler
 
 __all__ = ["tune", "tune_on_selection"]

@@ -25,14 +25,14 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from restoration.backbone import Backbone, Context, DamageEstimate
-from restoration.config import allow_any_key
 from restoration.corruption import Corruption, Erase, GaussianBlur, MotionBlur, OneOf, Sequence
 from restoration.data.dead_leaves import DeadLeaves
 from restoration.flow import Uniform
-from restoration.module import RestorationModule
 from restoration.objective import DamageSupervision, FlowMatching, Objective, SquaredError
 from restoration.restorer import Restorer
-from restoration.schedule import Constant, Schedule
+from restoration.run.config import allow_any_key
+from restoration.training.module import RestorationModule
+from restoration.training.schedule import Constant, Schedule
 
 CONF = Path(__file__).parents[1] / "conf"
 

@@ -15,17 +15,17 @@ from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 
 from restoration.backbone import Backbone
-from restoration.config import check_keys, reference_config
 from restoration.corruption import Corruption
 from restoration.data.datamodule import RestorationDataModule
 from restoration.flow import Prediction, Source
-from restoration.logger import finish_wandb
 from restoration.metrics.evaluation import Evaluation
 from restoration.objective import Objective
 from restoration.restorer import Restorer
+from restoration.run.config import check_keys, reference_config
 from restoration.sampler import Sampler
-from restoration.schedule import Schedule
 from restoration.train import main, plan
+from restoration.training.loggers import finish_wandb
+from restoration.training.schedule import Schedule
 
 OPTIONS = sorted((path.parent.name, path.stem) for path in CONF.glob("*/*.yaml"))
 KINDS = {

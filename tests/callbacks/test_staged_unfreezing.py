@@ -10,7 +10,7 @@ from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import EarlyStopping
 
 from restoration.callbacks import LastCheckpoint, StagedUnfreezing
-from restoration.schedule import Cosine
+from restoration.training.schedule import Cosine
 
 PEAKS = {"decoder": 3e-4, "encoder_upper": 1e-4, "encoder_lower": 3e-5}
 

@@ -6,10 +6,10 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from restoration.config import changed, given, usable_device
 from restoration.data.datamodule import RestorationDataModule
 from restoration.errors import UserError
 from restoration.restorer import Restorer
+from restoration.run.config import changed, given, usable_device
 
 __all__ = ["open_checkpoint"]
 

@@ -5,8 +5,8 @@ from pathlib import Path
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from restoration.config import leaves
 from restoration.errors import UserError
+from restoration.run.config import leaves
 
 __all__ = ["check_contender", "contenders"]
 

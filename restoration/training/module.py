@@ -13,7 +13,7 @@ from restoration.batch import Batch
 from restoration.keyed import fold
 from restoration.objective import Objective
 from restoration.restorer import Restorer
-from restoration.schedule import Schedule
+from restoration.training.schedule import Schedule
 
 __all__ = ["RestorationModule"]
 

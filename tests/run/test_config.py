@@ -11,7 +11,9 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from omegaconf import OmegaConf
 
 from restoration import config as config_module
-from restoration.config import (
+from restoration.data.decode import SUFFIXES
+from restoration.errors import UserError
+from restoration.run.config import (
     allow_any_key,
     autocast_dtype,
     check_keys,
@@ -20,8 +22,6 @@ from restoration.config import (
     reference_config,
     resolve_precision,
 )
-from restoration.data.decode import SUFFIXES
-from restoration.errors import UserError
 
 
 def refused(*overrides: str, name: str = "train") -> str | None:

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from restoration.schedule import Constant, Cosine
+from restoration.training.schedule import Constant, Cosine
 
 
 def test_the_warm_up_is_linear_and_never_zero():

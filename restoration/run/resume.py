@@ -7,9 +7,9 @@ import torch
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from restoration.config import leaves
-from restoration.contender import contenders
 from restoration.errors import UserError
+from restoration.run.config import leaves
+from restoration.run.overrides import contenders
 
 __all__ = ["last_checkpoint", "resumed"]
 

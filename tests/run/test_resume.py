@@ -10,8 +10,8 @@ import torch
 import wandb
 from helpers import FEW_PASSES, TINY, callback_file, complaint, encoder_file, last, rows, run_command, without_account
 
-from restoration.logger import finish_wandb
 from restoration.train import main
+from restoration.training.loggers import finish_wandb
 
 # Six steps an epoch, 14 steps: two epochs and a third. Stage 2 starts at step 7, in the middle of an epoch;
 # validation, on two batches, comes at steps 4, 8 and 12, which is an epoch's end.
@@ -202,7 +202,7 @@ def test_a_moved_run_goes_on_where_it_is_now(whole: Path, tmp_path: Path, monkey
 
 def test_a_finished_run_goes_on_with_more_steps(weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     without_account(monkeypatch, tmp_path)
-    online = ["++logger.wandb._target_=restoration.logger.wandb_logger", "++logger.wandb.project=restoration"]
+    online = ["++logger.wandb._target_=restoration.training.loggers.wandb_logger", "++logger.wandb.project=restoration"]
     flags = callback_file(tmp_path / "conf", "helpers.Diary", path=tmp_path / "diary.txt")
     wandb.teardown()
     try:

@@ -10,7 +10,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 from restoration.callbacks import EMA
 from restoration.restorer import Restorer
-from restoration.schedule import Cosine
+from restoration.training.schedule import Cosine
 
 
 class Watch(Callback):

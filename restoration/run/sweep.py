@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 
 from restoration.compare import show
 from restoration.errors import UserError
-from restoration.report import find
+from restoration.report.folder import find
 
 __all__ = ["SweepTable"]
 

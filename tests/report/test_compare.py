@@ -12,7 +12,7 @@ from rich.console import Console
 
 from restoration.compare import main, table, write_csv, write_curves
 from restoration.errors import UserError
-from restoration.report import Report, find
+from restoration.report.folder import Report, find
 
 
 def metrics(strength: float, gain: float = 4.0) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import wandb
 
 from restoration import logger
 from restoration.errors import UserError
-from restoration.logger import RunCSVLogger, finish_wandb, run_id, wandb_logger, wandb_mode
+from restoration.training.loggers import RunCSVLogger, finish_wandb, run_id, wandb_logger, wandb_mode
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,1 @@
+"""A finished run as its folder describes it: results, tables, curves."""

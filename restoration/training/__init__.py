@@ -1,0 +1,1 @@
+"""What the model around a trainer is made of: the Lightning module, learning-rate schedules, loggers."""
