@@ -1,3 +1,6 @@
 """Flow-matching image restoration."""
 
-__version__ = "0.1.0"
+from restoration.restorer import Restorer
+
+__all__ = ["Restorer"]
+__version__ = "0.2.0"

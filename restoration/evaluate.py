@@ -1,49 +1,37 @@
-"""Judge a checkpoint: metrics.json, per_image.csv, curve.png, grid.png.
+"""Evaluate a checkpoint: metrics.json, per_image.csv, curve.png, grid.png.
 
 python -m restoration.evaluate checkpoint=outputs/blur_erase/first/checkpoints/best.ckpt
 """
 
-import csv
-import json
 import logging
-import sys
 from pathlib import Path
 from typing import Any
 
-import hydra
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from restoration.backbone import Encoder
-from restoration.compare import show
 from restoration.errors import UserError
-from restoration.metrics.evaluation import EvaluationResult
 from restoration.metrics.frechet import FrechetDistance
-from restoration.metrics.pictures import grid, nfe_curve
 from restoration.report.folder import Report
+from restoration.report.table import show
+from restoration.report.write import write_results
 from restoration.restorer import Restorer
 from restoration.run.checkpoint import open_checkpoint
-from restoration.run.config import (
-    allow_any_key,
-    autocast_dtype,
-    check_keys,
-    command,
-    output_folder,
-    reference_config,
-    resolve_precision,
-)
+from restoration.run.command import hydra_command, output_folder
+from restoration.run.hardware import autocast_dtype, resolve_precision
 from restoration.tune import tune_on_selection
 
-__all__ = ["describe", "evaluate", "frechet_over", "run_name", "write_results"]
+__all__ = ["describe", "encoder_distance", "evaluate", "main"]
 
 log = logging.getLogger(__name__)
 
 
-def frechet_over(encoder: dict[str, Any] | None) -> FrechetDistance | None:
-    """The Fréchet distance over an encoder's pristine features; None for random weights, which measure nothing.
+def encoder_distance(encoder: dict[str, Any] | None) -> FrechetDistance | None:
+    """The Fréchet distance over the features of an encoder as it was before training; None for random weights.
 
     Args:
-        encoder: the config of `backbone.encoder`; None where the backbone has none.
+        encoder: the config of `backbone.encoder`; None if the backbone has none.
     """
     if encoder is None:
         return None
@@ -51,26 +39,26 @@ def frechet_over(encoder: dict[str, Any] | None) -> FrechetDistance | None:
     if weights == "random":
         return None
     name = Path(weights).stem if Path(weights).suffix else f"{model}_{weights}"
-    # protocol.md's short name of the data set.
+    # The short name of the data set in docs/protocol.md.
     name = name.replace("tiny_imagenet", "tin").replace(".", "_")
-    # Another stem has other features of the same weights: its distances do not compare.
+    # Another stem gives other features of the same weights: its distances are not comparable.
     name += "" if encoder["stem"] == "no_pool" else f"_{encoder['stem']}"
     return FrechetDistance(Encoder(model, weights, encoder["stem"]), f"frechet_{name}")
 
 
 def _distance(own: dict[str, Any] | None, asked: DictConfig) -> FrechetDistance | None:
-    """Over the run's own encoder (None: it has none), with the changes asked for (`frechet` of the config).
+    """Over the run's own encoder (None: it has none), with the changes of the config's `frechet`.
 
-    None where no such features can be had; that is a UserError if any change was asked for.
+    None if such features are not available; that is a UserError if any change was asked for.
     """
     changes: dict[str, Any] = {str(key): value for key, value in asked.items() if value is not None}
     if own is None and changes and None in asked.values():
         raise UserError("the run has no encoder of its own: give frechet.model, frechet.weights and frechet.stem")
     encoder = {**(own or {}), **changes} or None
     try:
-        distance = frechet_over(encoder)
+        distance = encoder_distance(encoder)
         if distance is None and changes:
-            raise UserError("random weights measure nothing: give frechet.weights=FILE")
+            raise UserError("random weights give no meaningful distance: give frechet.weights=FILE")
         return distance
     except UserError as error:
         if changes:
@@ -79,36 +67,15 @@ def _distance(own: dict[str, Any] | None, asked: DictConfig) -> FrechetDistance 
         return None
 
 
-def write_results(result: EvaluationResult, run: dict[str, Any], folder: Path) -> Report:
-    """metrics.json and per_image.csv in the folder, curve.png and grid.png in its images/."""
-    images = folder / "images"
-    images.mkdir(parents=True, exist_ok=True)
-    metrics = {**result.report, "run": run}
-    (folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
-    with (folder / "per_image.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, result.rows[0].keys())
-        writer.writeheader()
-        writer.writerows(result.rows)
-    grid(result.pictures).save(images / "grid.png")
-    nfe_curve(metrics).savefig(images / "curve.png")
-    return Report(folder, metrics)
-
-
-def run_name(config: dict[str, Any]) -> str:
-    """What a run is called beside others of its experiment: its name, its number in a sweep, its contender."""
-    parts = (config["name"], config.get("job"), config.get("contender_name"))
-    return "/".join(str(part) for part in parts if part is not None)
-
-
 def describe(config: dict[str, Any], restorer: Restorer) -> dict[str, Any]:
-    """What a table needs to know of a run."""
+    """What a table needs to know about a run."""
     return {
-        "experiment": config["experiment_name"],
-        "name": run_name(config),
+        "experiment": config["run"]["experiment"],
+        "name": config["run"]["label"],
         "strength": config["corruption"]["strength"],
         "severity": config["corruption"]["severity"],
-        "corruption": config["corruption_name"],
-        "data": config["data_name"],
+        "corruption": config["run"]["corruption"],
+        "data": config["run"]["data"],
         "image_size": config["data"]["image_size"],
         "sampler": config["sampler"],
         "seed": config["seed"],
@@ -125,10 +92,10 @@ def evaluate(config: DictConfig) -> Report:
     if (output / "metrics.json").exists() and not config.overwrite:
         raise UserError(f"{output} holds an evaluation; give another output=FOLDER, or overwrite=true")
     if config.split not in ("test", "selection"):
-        raise UserError(f"split={config.split}: choose test, or selection for what the run chose its checkpoint on")
+        raise UserError(f"split={config.split}: choose test, or selection for the images that the run chose its checkpoint on")
     restorer, trained, data = open_checkpoint(config)
     frechet = _distance(trained["backbone"].get("encoder"), config.frechet)
-    device = next(restorer.parameters()).device
+    device = restorer.device
     precision = resolve_precision(config.precision or trained["trainer"]["precision"], device.type)
     evaluation = instantiate(config.evaluation, frechet=frechet, dtype=autocast_dtype(precision))
     output_folder(output)
@@ -146,15 +113,12 @@ def evaluate(config: DictConfig) -> Report:
     return write_results(result, run, output)
 
 
-@hydra.main(version_base="1.3", config_path="../conf", config_name="evaluate")
-@command
+@hydra_command("evaluate")
 def main(config: DictConfig) -> None:
-    check_keys(config, reference_config())
     report = evaluate(config)
     show([report])
     print(f"written to {report.folder}")
 
 
 if __name__ == "__main__":
-    sys.argv[1:] = allow_any_key(sys.argv[1:])
     main()

@@ -1,107 +1,164 @@
-"""The thing people keep, load, share and export."""
+"""The restorer: what people train, keep, load and share."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from hydra.utils import instantiate
+from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from restoration.backbone import Backbone, Context
+from restoration.backbone import Backbone
 from restoration.errors import UserError
-from restoration.flow import Clean, Prediction, Source, clean_to_velocity, to_image, to_model
-from restoration.keyed import normal
-from restoration.sampler import Sampler, Velocity
+from restoration.estimator import Estimator, Identity
+from restoration.flow import CleanPrediction, ConditionalField, Source, to_image, to_model
+from restoration.keyed import fold
+from restoration.picture import decode, encode, read
+from restoration.sampler import Sampler
+from restoration.tiling import TiledField, Tiles
 
-__all__ = ["Restorer", "self_contained"]
+__all__ = ["GROUPS", "Restorer", "read_checkpoint", "self_contained"]
+
+# The config groups that make a restorer.
+GROUPS = ("backbone", "estimator", "source", "prediction", "sampler")
 
 
 class Restorer(nn.Module):
-    """A backbone, where its flow starts, and how it is followed.
+    """Restores degraded images: an estimator, a backbone, the flow's source and prediction, and a sampler.
 
     Args:
         backbone: the network.
         source: gives x_0.
         sampler: goes from x_0 to x_1.
-        prediction: what the backbone's answer stands for; None is the clean image.
+        prediction: makes the field from the network; by default the network predicts the clean image.
+        estimator: of the degradation; by default it estimates nothing.
     """
 
-    to_model = staticmethod(to_model)
-    to_image = staticmethod(to_image)
-
     def __init__(
-        self, backbone: Backbone, source: Source, sampler: Sampler, prediction: Prediction | None = None
+        self,
+        backbone: Backbone,
+        source: Source,
+        sampler: Sampler,
+        prediction: Callable[..., ConditionalField] = CleanPrediction,
+        estimator: Estimator | None = None,
     ) -> None:
         super().__init__()
         self.backbone = backbone
+        self.estimator = estimator or Identity()
         self.source = source
         self.sampler = sampler
-        self.prediction = prediction or Clean()
+        self.prediction = prediction
 
     @property
     def stride(self) -> int:
         """Heights and widths must be multiples of it (`restore` pads)."""
         return self.backbone.stride
 
+    @property
+    def device(self) -> torch.device:
+        """Of the parameters."""
+        return next(self.parameters()).device
+
     def check_size(self, size: int) -> None:
-        """UserError where images of that side would have to be padded: training does not."""
+        """UserError if images of that side would need padding, which training does not do."""
         if size % self.stride:
             near = " or ".join(str(side) for side in (size - size % self.stride, size + -size % self.stride) if side)
             raise UserError(
-                f"data.image_size={size} is no multiple of the backbone's stride {self.stride}; take {near}"
+                f"data.image_size={size} is not a multiple of the backbone's stride {self.stride}; use {near}"
             )
 
-    def encode(self, degraded: Tensor, start: tuple[Tensor, Tensor] | None = None) -> Context:
-        """What has to be known of degraded images (B, 3, H, W) in [0, 1]; once per image.
+    def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
+        """Trainable parameters by group: "new" (random weights), then the backbone's pretrained groups."""
+        pretrained = self.backbone.pretrained()
+        known = {id(parameter) for parameters in pretrained.values() for parameter in parameters}
+        modules = (self.estimator, self.backbone)
+        return {"new": [p for module in modules for p in module.parameters() if id(p) not in known], **pretrained}
+
+    def field(
+        self, degraded: Tensor, mask: Tensor | None = None, start: tuple[Tensor, Tensor] | None = None
+    ) -> ConditionalField:
+        """The field that leads to the clean images. Estimator and encoder run here, once per image.
 
         Args:
-            degraded: float32, H and W multiples of the stride.
-            start: mean and deviation of x_0, where they are known already; None asks the source.
+            degraded: float32 (B, 3, H, W) in [0, 1], H and W multiples of the stride.
+            mask: bool (B, 1, H, W), True where content is missing; None if unknown.
+            start: mean (B, 3, H, W) and sigma (B, 1, H, W) of x_0 if known already; None asks the source.
         """
-        context = self.backbone.encode(to_model(degraded))
-        mean, deviation = start or (self.source.mean(context), self.source.deviation(context))
-        return replace(context, mean=mean, deviation=deviation)
+        images = to_model(degraded)
+        estimate = self.estimator(images, mask)
+        features = self.backbone.encode(images, estimate)
 
-    @staticmethod
-    def start(mean: Tensor, deviation: Tensor, keys: Tensor) -> Tensor:
-        """x_0 from its mean (B, 3, H, W) and deviation (B, 1, H, W); int64 keys (B,) give the noise."""
-        return mean + deviation * normal(keys.to(mean.device), tuple(mean.shape[1:]))
+        def network(x_in: Tensor, t: Tensor, r: Tensor | None) -> Tensor:
+            if r is None:
+                return self.backbone(x_in, t, features)
+            if not self.backbone.two_times:
+                raise UserError(
+                    f"{type(self.backbone).__name__} takes one time t; a flow map over [t, r] needs a backbone with "
+                    "two_times = True"
+                )
+            return self.backbone(x_in, t, features, r)
 
-    def predict(self, x_t: Tensor, t: Tensor, context: Context) -> Tensor:
-        """The clean images, in [−1, 1], as predicted from x_t (B, 3, H, W) at t (B,)."""
-        return self.prediction(self.backbone, x_t, t, context)
-
-    def field(self, context: Context) -> Velocity:
-        """The velocity field that leads from the source to the clean images."""
-
-        def velocity(x_t: Tensor, t: Tensor) -> Tensor:
-            return clean_to_velocity(self.predict(x_t, t, context), x_t, t)
-
-        return velocity
+        mean, sigma = start or (self.source.mean(images, estimate), self.source.sigma(estimate))
+        return self.prediction(network=network, estimate=estimate, mean=mean, sigma=sigma)
 
     @torch.no_grad()
-    def restore(self, degraded: Tensor, keys: Tensor, nfe: int | None = None, sampler: Sampler | None = None) -> Tensor:
+    def restore(
+        self,
+        degraded: Tensor,
+        keys: Tensor,
+        nfe: int | None = None,
+        sampler: Sampler | None = None,
+        mask: Tensor | None = None,
+        tiles: Tiles | None = None,
+    ) -> Tensor:
         """Restored images.
 
         Args:
             degraded: (B, 3, H, W) in [0, 1], any height and width.
             keys: int64 (B,); equal keys give equal noise.
-            nfe: evaluations of the network per image; None is the sampler's own.
-            sampler: in place of the restorer's own.
+            nfe: network evaluations per image; None takes the sampler's own.
+            sampler: replaces the restorer's own.
+            mask: bool (B, 1, H, W), True where content is missing; None if unknown.
+            tiles: how to split images larger than a tile; None restores in one pass.
 
         Returns:
             float32 (B, 3, H, W) in [0, 1].
         """
         height, width = degraded.shape[-2:]
-        bottom, right = -height % self.stride, -width % self.stride
-        padded = F.pad(degraded, (0, right, 0, bottom), mode="replicate")
-        context = self.encode(padded)
-        sampler = sampler or self.sampler
-        start = self.start(context.mean, context.deviation, keys)
-        restored = sampler(self.field(context), start, nfe, context.scale)
+        pad = (0, -width % self.stride, 0, -height % self.stride)
+        padded = F.pad(degraded, pad, mode="replicate")
+        padded_mask = None if mask is None else F.pad(mask.to(degraded), pad, mode="replicate")
+        field: ConditionalField | TiledField
+        if tiles is None or max(height, width) <= tiles.size:
+            field = self.field(padded, padded_mask)
+        else:
+            field = TiledField(self.field, padded, padded_mask, tiles, self.stride)
+        restored = (sampler or self.sampler)(field, field.start(keys), nfe, field.residual_std)
         return to_image(restored.float())[..., :height, :width]
+
+    def restore_image(
+        self, image: str | Path | Image.Image | np.ndarray, nfe: int | None = None, seed: int = 0
+    ) -> Image.Image | np.ndarray:
+        """Restores one image of any size, in tiles if it is large.
+
+        Args:
+            image: a file, a Pillow image, or an array uint8 (H, W, 3).
+            nfe: network evaluations; None takes the sampler's own.
+            seed: of the sampling noise.
+
+        Returns:
+            A Pillow image with the mode and alpha of the input; for an array, uint8 (H, W, 3).
+        """
+        if isinstance(image, np.ndarray):
+            return np.asarray(self.restore_image(Image.fromarray(image), nfe, seed))
+        picture = decode(image) if isinstance(image, Image.Image) else read(image)
+        degraded, keys = picture.image[None].to(self.device), fold(seed, "sampling", 0)[None]
+        restored = self.restore(degraded, keys, nfe, tiles=Tiles())
+        return encode(replace(picture, image=restored[0].cpu()))
 
     @classmethod
     def load(cls, path: str | Path, device: str | torch.device = "cpu") -> "Restorer":
@@ -112,68 +169,77 @@ class Restorer(nn.Module):
     def load_with_config(
         cls, path: str | Path, device: str | torch.device = "cpu"
     ) -> tuple["Restorer", dict[str, Any]]:
-        """The restorer of a checkpoint, rebuilt from the training config that the checkpoint carries, and that config.
+        """The restorer of a checkpoint, rebuilt from the training config in the checkpoint, and that config.
 
         Raises:
-            UserError: no such file, or not a checkpoint of this project.
+            UserError: no such file, not a checkpoint of this project, or one of an older version.
         """
-        path = Path(path)
-        if not path.is_file():
-            raise UserError(f"no checkpoint at {path}; a run leaves checkpoints/best.ckpt in its folder")
-        try:
-            checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-            config = checkpoint["config"]
-            state = {
-                name.removeprefix("restorer."): value
-                for name, value in checkpoint["state_dict"].items()
-                if name.startswith("restorer.")
-            }
-        except Exception as error:
-            raise UserError(
-                f"{path} is not a checkpoint of this project, or is damaged ({type(error).__name__}); "
-                "copy it again or give another"
-            ) from error
+        checkpoint = read_checkpoint(path)
+        config = checkpoint["config"]
         try:
             restorer = cls.build(config, weights="checkpoint")
-        except Exception as error:  # keys that are not there, classes that are not, arguments they do not take
+        except Exception as error:  # missing keys, unknown classes, wrong arguments
             reason = f"{type(error).__name__}: {error}".splitlines()[0]
             raise UserError(
-                f"{path}: its config describes no network that this version can build ({reason}); "
+                f"{path}: this version cannot build the network of its config ({reason}); "
                 "give a checkpoint of this project"
             ) from error
         try:
-            restorer.load_state_dict(state)
+            restorer.load_state_dict({
+                name.removeprefix("restorer."): value
+                for name, value in checkpoint["state_dict"].items()
+                if name.startswith("restorer.")
+            })  # fmt: skip
         except RuntimeError as error:
-            raise UserError(f"{path}: its weights do not fit the network its config describes") from error
+            raise UserError(f"{path}: its weights do not fit the network of its config") from error
         return restorer.to(device).eval(), config
 
     @classmethod
     def build(cls, config: dict[str, Any], weights: str | None = None) -> "Restorer":
-        """A restorer from the config groups backbone, source, sampler and prediction.
+        """A restorer from its config groups (`GROUPS`).
 
         Args:
             config: plain containers with `_target_`s.
-            weights: replaces `backbone.encoder.weights`; "checkpoint" where a state dict will follow.
+            weights: replaces `backbone.encoder.weights`; "checkpoint" if a state dict will follow.
         """
-        backbone = dict(config["backbone"])
-        if weights is not None and "encoder" in backbone:
-            backbone["encoder"] = {**backbone["encoder"], "weights": weights}
-        others = (instantiate(config[name]) for name in ("source", "sampler", "prediction"))
-        return cls(instantiate(backbone), *others)
+        parts = {name: dict(config[name]) for name in GROUPS}
+        if weights is not None and "encoder" in parts["backbone"]:
+            parts["backbone"]["encoder"] = {**parts["backbone"]["encoder"], "weights": weights}
+        return cls(**{name: instantiate(part) for name, part in parts.items()})
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """The content of a checkpoint.
+
+    Raises:
+        UserError: no such file, not a checkpoint of this project, or one of an older version.
+    """
+    if not Path(path).is_file():
+        raise UserError(f"no checkpoint at {path}; a run saves checkpoints/best.ckpt in its folder")
+    try:
+        checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        config, _ = checkpoint["config"], checkpoint["state_dict"].items()
+    except Exception as error:
+        raise UserError(
+            f"{path} is not a checkpoint of this project, or is damaged ({type(error).__name__}); "
+            "copy it again or give another"
+        ) from error
+    if "estimator" not in config:
+        raise UserError(f"{path} was written by restoration 0.1; use it with version 0.1.0, or train again")
+    return checkpoint
 
 
 def self_contained(config: dict[str, Any]) -> dict[str, Any]:
-    """The training config as a checkpoint carries it: a source's restorer by its own config, no longer by its file.
+    """The training config as a checkpoint carries it: a source's restorer by its config instead of its file.
 
-    Its weights are part of the state dict, so the file need not be there when the checkpoint is loaded.
+    Its weights are part of the state dict, so the file is not needed when the checkpoint is loaded.
     """
     source = config["source"]
     if "path" not in source.get("restorer", {}):
         return config
-    path, device = source["restorer"]["path"], "cpu"
-    _, inner = Restorer.load_with_config(path, device)
-    groups = {name: inner[name] for name in ("backbone", "source", "sampler", "prediction")}
+    _, inner = Restorer.load_with_config(source["restorer"]["path"], "cpu")
     # Not recursive: `build` instantiates the groups itself.
     target = f"{Restorer.__module__}.{Restorer.__qualname__}.build"
+    groups = {name: inner[name] for name in GROUPS}
     rebuilt = {"_target_": target, "_recursive_": False, "config": groups, "weights": "checkpoint"}
     return {**config, "source": {**source, "restorer": rebuilt}}

@@ -1,26 +1,51 @@
-"""One velocity field over an image too large for a single pass.
+"""One field over an image too large for a single pass.
 
-Overlapping tiles share the image's noise, and their *velocities* are blended with a smooth window at every evaluation
-(MultiDiffusion, Bar-Tal et al. 2023, arXiv:2302.08113, for a flow). All tiles therefore walk one trajectory of one
-image: there is nothing left to disagree about at the borders, as there is when finished tiles are blended.
+Overlapping tiles share the image's noise, and their fields are blended with a smooth window at every evaluation
+(MultiDiffusion, Bar-Tal et al. 2023, arXiv:2302.08113, applied to a flow). All tiles follow one trajectory of one
+image, so nothing disagrees at their borders, as it does where finished tiles are blended.
 """
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from restoration.restorer import Restorer
-from restoration.sampler import Velocity
+from restoration.errors import UserError
+from restoration.flow import ConditionalField, Field
+from restoration.keyed import normal
 
-__all__ = ["restore_tiled", "tiled_field", "windows"]
+__all__ = ["TiledField", "Tiles", "windows"]
 
-# Contexts (encoder features at every scale, 26 MB a 256-pixel tile with the default backbone) are kept up to
-# this many tiles; a larger picture re-encodes at each evaluation, so that memory does not grow with the picture.
+# Features (26 MB per 256-pixel tile with the default backbone) are kept for up to this many tiles. A larger image
+# encodes again at each evaluation, so that memory does not grow with the image.
 KEPT_TILES = 64
+
+# make(degraded, mask, (mean, sigma) or None) → field, as `Restorer.field`.
+MakeField = Callable[[Tensor, Tensor | None, tuple[Tensor, Tensor] | None], ConditionalField]
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """How large images are split.
+
+    Args:
+        size: side of a tile, pixels. 256 is large enough to show what it depicts and small enough for laptops.
+        overlap: pixels shared by neighbours, at most half a tile.
+        batch_size: tiles in one pass of the network.
+
+    Raises:
+        UserError: an overlap above half a tile.
+    """
+
+    size: int = 256
+    overlap: int = 64
+    batch_size: int = 8
+
+    def __post_init__(self) -> None:
+        if 2 * self.overlap > self.size:
+            raise UserError(f"overlap={self.overlap} must be at most half of tile={self.size}")
 
 
 def _starts(length: int, tile: int, overlap: int, stride: int) -> list[int]:
@@ -36,7 +61,7 @@ def _starts(length: int, tile: int, overlap: int, stride: int) -> list[int]:
 
 
 def _ramp(tile: int, overlap: int) -> Tensor:
-    """A plateau of 1 with raised-cosine slopes over the overlap, above 0 everywhere."""
+    """A plateau of 1 with raised-cosine slopes over the overlap, positive everywhere."""
     window = torch.ones(tile)
     if overlap:
         slope = torch.sin((torch.arange(overlap) + 0.5) / overlap * math.pi / 2) ** 2
@@ -48,20 +73,20 @@ def _ramp(tile: int, overlap: int) -> Tensor:
 def windows(
     height: int, width: int, tile: int, overlap: int, stride: int = 1
 ) -> tuple[list[tuple[slice, slice]], Tensor]:
-    """Tiles that cover an image, and how much each counts where.
+    """Tiles that cover an image, and their weights.
 
     Args:
-        height, width: the image in pixels, multiples of `stride`.
+        height, width: of the image in pixels, multiples of `stride`.
         tile: side of a tile in pixels, a multiple of `stride`; a shorter side of the image is taken whole.
         overlap: pixels that neighbours share at least, a multiple of `stride`, at most half a tile.
         stride: the backbone's total downsampling.
 
     Returns:
-        N pairs of slices (rows, columns), and float32 weights (N, tile_h, tile_w) in (0, 1] whose sum over the tiles
-        is 1 at every pixel.
+        N pairs of slices (rows, columns), and float32 weights (N, tile_h, tile_w) in (0, 1] that sum to 1 at every
+        pixel.
 
     Raises:
-        ValueError: a size is not a multiple of the stride, or the overlap is over half a tile.
+        ValueError: a size is not a multiple of the stride, or the overlap is above half a tile.
     """
     if any(size % stride for size in (height, width, tile, overlap)):
         raise ValueError(
@@ -86,102 +111,81 @@ def _crops(images: Tensor, places: Sequence[tuple[slice, slice]]) -> Tensor:
     return torch.cat([images[..., rows, columns] for rows, columns in places])
 
 
-def tiled_field(
-    restorer: Restorer,
-    degraded: Tensor,
-    tile: int = 256,
-    overlap: int = 64,
-    batch_size: int = 8,
-    kept: int = KEPT_TILES,
-) -> tuple[Velocity, Tensor, Tensor, Tensor]:
-    """The restorer's velocity field, evaluated in tiles, and where it starts.
+class TiledField(Field):
+    """A restorer's field, evaluated in tiles and blended.
 
     Args:
-        restorer: gives `encode`, `field` and `stride`.
+        make: gives the field of a batch of tiles.
         degraded: float32 (B, 3, H, W) in [0, 1]; H and W are multiples of the stride.
-        tile, overlap: in pixels, see `windows`.
-        batch_size: tiles in one pass of the network.
-        kept: encode each tile once and keep its context up to this many tiles (times B), else once per evaluation.
+        mask: (B, 1, H, W), as `make` takes it, or None.
+        tiles: how to split; size and overlap are rounded up to the stride, the size to twice the overlap.
+        stride: of the backbone.
+        kept: features are kept for up to this many tiles (times B), otherwise computed at each evaluation.
 
-    Returns:
-        velocity(x_t, t) with x_t (B, 3, H, W) in the flow's space and t (B,), as `restorer.field` gives it, and mean
-        (B, 3, H, W) and deviation (B, 1, H, W) of x_0 and the contexts' scale (B, 1, H, W), blended like the velocity.
-
-    Raises:
-        ValueError: see `windows`.
+    Attributes:
+        mean, sigma, residual_std: of x_0 and the estimate, (B, 3 or 1, H, W), blended like the field.
     """
-    images, _, height, width = degraded.shape
-    places, weights = windows(height, width, tile, overlap, restorer.stride)
-    weights = weights.to(degraded.device)[:, None, None]
-    per_pass = max(1, batch_size // images)
-    chunks = [slice(first, first + per_pass) for first in range(0, len(places), per_pass)]
-    keep = len(places) * images <= kept
 
-    def blend(parts: Callable[[int], Tensor], channels: int = 3) -> Tensor:
-        blended = degraded.new_zeros(images, channels, height, width)
-        for number, chunk in enumerate(chunks):
-            here = places[chunk]
-            weighted = parts(number).to(degraded.dtype).unflatten(0, (len(here), images)) * weights[chunk]
+    def __init__(
+        self,
+        make: MakeField,
+        degraded: Tensor,
+        mask: Tensor | None = None,
+        tiles: Tiles | None = None,
+        stride: int = 1,
+        kept: int = KEPT_TILES,
+    ) -> None:
+        tiles = tiles or Tiles()
+        overlap = tiles.overlap + -tiles.overlap % stride
+        size = max(tiles.size + -tiles.size % stride, 2 * overlap)
+        self._make, self._degraded, self._mask = make, degraded, mask
+        self._places, weights = windows(*degraded.shape[-2:], size, overlap, stride)
+        self._weights = weights.to(degraded.device)[:, None, None]
+        per_pass = max(1, tiles.batch_size // len(degraded))
+        self._chunks = [slice(first, first + per_pass) for first in range(0, len(self._places), per_pass)]
+
+        fields = (self._field(number) for number in range(len(self._chunks)))
+        keep = len(self._places) * len(degraded) <= kept
+        first = list(fields) if keep else fields
+        starts = [torch.cat([field.mean, field.sigma, field.residual_std], dim=1) for field in first]
+        self.mean, self.sigma, self.residual_std = self._blend(starts.__getitem__, 5).split([3, 1, 1], dim=1)
+        self._kept = [replace(field, **self._start(number)) for number, field in enumerate(first)] if keep else []
+
+    def start(self, keys: Tensor) -> Tensor:
+        """x_0 of the whole image, as `ConditionalField.start`."""
+        return self.mean + self.sigma * normal(keys.to(self.mean.device), tuple(self.mean.shape[1:]))
+
+    def velocity(self, x_t: Tensor, t: Tensor, r: Tensor | None = None) -> Tensor:
+        return self._evaluate(lambda field, x, *when: field.velocity(x, *when), x_t, t, r)
+
+    def clean(self, x_t: Tensor, t: Tensor) -> Tensor:
+        return self._evaluate(lambda field, x, *when: field.clean(x, *when), x_t, t)
+
+    def _evaluate(self, what: Callable[..., Tensor], x_t: Tensor, *when: Tensor | None) -> Tensor:
+        def part(number: int) -> Tensor:
+            count = len(self._places[self._chunks[number]])
+            field = self._kept[number] if self._kept else self._field(number, **self._start(number))
+            return what(field, self._crop(x_t, number), *(t if t is None else t.repeat(count) for t in when))
+
+        return self._blend(part)
+
+    def _crop(self, images: Tensor, number: int) -> Tensor:
+        return _crops(images, self._places[self._chunks[number]])
+
+    def _start(self, number: int) -> dict[str, Tensor]:
+        return {"mean": self._crop(self.mean, number), "sigma": self._crop(self.sigma, number)}
+
+    def _field(self, number: int, mean: Tensor | None = None, sigma: Tensor | None = None) -> ConditionalField:
+        mask = None if self._mask is None else self._crop(self._mask, number)
+        start = None if mean is None or sigma is None else (mean, sigma)
+        return self._make(self._crop(self._degraded, number), mask, start)
+
+    def _blend(self, parts: Callable[[int], Tensor], channels: int = 3) -> Tensor:
+        images, _, height, width = self._degraded.shape
+        blended = self._degraded.new_zeros(images, channels, height, width)
+        for number, chunk in enumerate(self._chunks):
+            here = self._places[chunk]
+            weighted = parts(number).to(blended.dtype).unflatten(0, (len(here), images)) * self._weights[chunk]
             for (rows, columns), part in zip(here, weighted, strict=True):
                 blended[..., rows, columns] += part
         return blended
-
-    def crop(image: Tensor, number: int) -> Tensor:
-        return _crops(image, places[chunks[number]])
-
-    contexts = [restorer.encode(crop(degraded, number)) for number in range(len(chunks))] if keep else []
-
-    def start(number: int) -> Tensor:
-        context = contexts[number] if keep else restorer.encode(crop(degraded, number))
-        return torch.cat([context.mean, context.deviation, context.scale], dim=1)
-
-    mean, deviation, scale = blend(start, channels=5).split([3, 1, 1], dim=1)
-
-    def field(number: int) -> Velocity:
-        here = crop(mean, number), crop(deviation, number)
-        if keep:
-            return restorer.field(replace(contexts[number], mean=here[0], deviation=here[1]))
-        return restorer.field(restorer.encode(crop(degraded, number), here))
-
-    fields = [field(number) for number in range(len(chunks))] if keep else []
-
-    def velocity(x_t: Tensor, t: Tensor) -> Tensor:
-        def part(number: int) -> Tensor:
-            here = fields[number] if keep else field(number)
-            return here(crop(x_t, number), t.repeat(len(places[chunks[number]])))
-
-        return blend(part)
-
-    return velocity, mean, deviation, scale
-
-
-@torch.no_grad()
-def restore_tiled(
-    restorer: Restorer,
-    degraded: Tensor,
-    keys: Tensor,
-    nfe: int | None = None,
-    tile: int = 256,
-    overlap: int = 64,
-    batch_size: int = 8,
-) -> Tensor:
-    """`restorer.restore` in tiles: the same noise and solver for the whole image, the velocity from `tiled_field`.
-
-    Args:
-        degraded: float32 (B, 3, H, W) in [0, 1], any H and W.
-        keys: int64 (B,), one per image; the noise of the whole image is drawn from it.
-        nfe: passes through the flow network for every tile; None is the sampler's own.
-        tile, overlap, batch_size: see `tiled_field`; tile and overlap are rounded up to the stride, the tile to twice
-            the overlap.
-
-    Returns:
-        float32 (B, 3, H, W) in [0, 1].
-    """
-    height, width = degraded.shape[-2:]
-    stride = restorer.stride
-    padded = F.pad(degraded, (0, -width % stride, 0, -height % stride), mode="replicate")
-    overlap += -overlap % stride
-    tile = max(tile + -tile % stride, 2 * overlap)
-    velocity, mean, deviation, scale = tiled_field(restorer, padded, tile, overlap, batch_size)
-    x_1 = restorer.sampler(velocity, restorer.start(mean, deviation, keys), nfe, scale)
-    return restorer.to_image(x_1.float())[..., :height, :width]

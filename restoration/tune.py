@@ -4,9 +4,7 @@ python -m restoration.tune checkpoint=outputs/blur_erase/first/checkpoints/best.
 """
 
 import math
-import sys
 
-import hydra
 import torch
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
@@ -15,20 +13,16 @@ from torch import Tensor
 
 from restoration.data.datamodule import RestorationDataModule
 from restoration.errors import UserError, whole_number
+from restoration.flow import to_image
 from restoration.keyed import fold
 from restoration.restorer import Restorer
 from restoration.run.checkpoint import open_checkpoint
-from restoration.run.config import (
-    allow_any_key,
-    autocast_dtype,
-    check_keys,
-    command,
-    reference_config,
-    resolve_precision,
-)
+from restoration.run.command import hydra_command
+from restoration.run.hardware import autocast_dtype, resolve_precision
+from restoration.run.checkpoint import open_checkpoint
 from restoration.sampler import Euler, Sampler
 
-__all__ = ["tune", "tune_on_selection"]
+__all__ = ["main", "tune", "tune_on_selection"]
 
 
 @torch.no_grad()
@@ -58,17 +52,17 @@ def tune(
     Returns:
         The warp, and the root mean square distance to the reference in [0, 1] space with it and with the uniform grid.
     """
-    context = restorer.encode(degraded)
-    field, start = restorer.field(context), restorer.start(context.mean, context.deviation, keys)
-    target = restorer.to_image(Euler(keep=sampler.keep)(field, start, reference, context.scale).float())
+    field = restorer.field(degraded)
+    x_0 = field.start(keys)
+    target = to_image(Euler(keep=sampler.keep)(field, x_0, reference, field.residual_std).float())
 
     def distance(logarithms: tuple[float, float]) -> float:
         warp = (math.exp(logarithms[0]), math.exp(logarithms[1]))
         try:
-            restored = type(sampler)(nfe, warp, sampler.keep)(field, start, scale=context.scale)
-        except UserError:  # a warp that is no grid
+            restored = type(sampler)(nfe, warp, sampler.keep)(field, x_0, residual_std=field.residual_std)
+        except UserError:  # a warp that leaves steps without length
             return math.inf
-        restored = restorer.to_image(restored.float())
+        restored = to_image(restored.float())
         return float((restored - target).square().mean().sqrt())
 
     simplex = [[0.0, 0.0], [0.4, 0.0], [0.0, 0.4]]
@@ -106,7 +100,7 @@ def tune_on_selection(
     if sum(divmod(nfe, restorer.sampler.evaluations)) < 2:
         raise UserError(f"nfe={nfe} is a single step and has no grid to fit; ask for more evaluations")
     restorer.check_size(data.image_size)
-    device = next(restorer.parameters()).device
+    device = restorer.device
     dtype = autocast_dtype(precision)
     degraded, index = [], []
     for batch in data.batches("selection", device):
@@ -119,14 +113,12 @@ def tune_on_selection(
         return tune(restorer, torch.cat(degraded)[:images], keys, restorer.sampler, nfe, reference)
 
 
-@hydra.main(version_base="1.3", config_path="../conf", config_name="tune")
-@command
+@hydra_command("tune")
 def main(config: DictConfig) -> None:
-    check_keys(config, reference_config())
     for key in ("nfe", "images", "reference"):
         whole_number(key, config[key], 1)
     restorer, trained, data = open_checkpoint(config)
-    device = next(restorer.parameters()).device
+    device = restorer.device
     precision = resolve_precision(config.precision or trained["trainer"]["precision"], device.type)
     warp, after, before = tune_on_selection(restorer, data, precision, config.nfe, config.images, config.reference)
     solver = type(restorer.sampler).__name__
@@ -139,5 +131,4 @@ def main(config: DictConfig) -> None:
 
 
 if __name__ == "__main__":
-    sys.argv[1:] = allow_any_key(sys.argv[1:])
     main()

@@ -1,31 +1,30 @@
 """A U-Net on a pretrained encoder that sees each degraded image once."""
 
 import math
-from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from restoration.backbone.base import Backbone, Context, DamageEstimate
-from restoration.backbone.damage import ErrorHead, HoleHead, fill
+from restoration.backbone.base import Backbone
 from restoration.backbone.embedding import FourierEmbedding
 from restoration.backbone.encoder import Encoder, WidenedConv
+from restoration.errors import UserError
+from restoration.estimator import Estimate, known_statistics
 
 __all__ = ["ResNetUNet"]
 
-# Expected errors are taken so much larger: an underestimate would bind the network.
-_MARGIN = 2.0
-# The typical error of a filled hole, in [−1, 1] units.
-_HOLE_ERROR = 0.25
+# What `skips` gives per block: the skip's half of its two linear maps, or None for a level without a skip.
+Cached = list[tuple[Tensor, Tensor] | None]
 
 
 class Block(nn.Module):
-    """A residual block on a state that changes with x_t, and on a skip that does not.
+    """A residual block on a state that changes with x_t, and on a skip connection that does not.
 
-    Its first convolution and its shortcut are linear in their concatenated input, so each is split in two and the
-    half that sees the skip is computed once per image. What can be is done in place: half of sampling's time on a CPU
-    goes to memory.
+    Its first convolution and its shortcut are linear in their concatenated input. Both are split in two, and the half
+    that sees the skip is computed once per image. Operations are in place where possible: half of the sampling time
+    on a CPU is memory traffic.
     """
 
     def __init__(self, state: int, skip: int, width: int, embedding: int) -> None:
@@ -55,40 +54,30 @@ class Block(nn.Module):
 
 
 class ResNetUNet(Backbone):
-    """Encode once: the encoder sees the degraded image, the decoder the flow's state at every scale.
+    """Encode once: the encoder sees the initial estimate, the decoder sees the flow's state at every scale.
 
-    The last block runs at half resolution and ends in pixel-shuffle. With the identity path, the network changes the
-    degraded image after its hole has been filled smoothly, and the change is scaled by the expected error: that of a
-    filled hole there, the estimated one of the degraded image elsewhere, so that what is intact stays so, also while
-    sampling. The encoder sees the filled image, too: no black rectangle among its features. The estimates have
-    targets of their own (`objective.DamageSupervision`); no gradient of the restoration reaches them, since it would
-    sooner close the gate than learn to deblur.
+    The last block runs at half resolution and ends in pixel-shuffle. A stem of its own gives the network what the
+    frozen encoder cannot: fine detail, and where the hole is.
 
     Args:
-        encoder: of the degraded image.
-        widths: channels of the decoder from the finest level (half resolution) down, one for each halving. A level at
-            whose stride the encoder has no map goes without: the finest beside an encoder that begins at a quarter,
-            and those below the encoder's last, which see further.
+        encoder: of the initial estimate.
+        widths: channels of the decoder from the finest level (half resolution) down, one for each halving. Levels
+            without an encoder map of their stride have no skip: the finest beside an encoder that starts at a quarter,
+            and those below the encoder's last, which enlarge the receptive field.
         depth: residual blocks at each level.
-        embedding: width of the time and damage embedding.
-        identity_path: False lets every pixel change alike, from the degraded image as it is.
+        embedding: width of the embedding of time and degradation.
 
     Raises:
-        ValueError: fewer widths than lead down to the encoder's last map.
+        UserError: too few widths to reach the encoder's last map.
     """
 
     def __init__(
-        self,
-        encoder: Encoder,
-        widths: tuple[int, ...] = (64, 128, 256, 384),
-        depth: int = 2,
-        embedding: int = 256,
-        identity_path: bool = True,
+        self, encoder: Encoder, widths: tuple[int, ...] = (64, 128, 256, 384), depth: int = 2, embedding: int = 256
     ) -> None:
         super().__init__()
         strides = [2 ** (level + 1) for level in range(len(widths))]
         if encoder.strides[-1] not in strides:
-            raise ValueError(
+            raise UserError(
                 f"backbone.widths={list(widths)}: the encoder's maps have strides {encoder.strides}, so at least "
                 f"{encoder.strides[-1].bit_length() - 1} widths are needed, one for each halving"
             )
@@ -96,16 +85,12 @@ class ResNetUNet(Backbone):
         self.strides = strides
         self.stride = strides[-1]
         local = max(16, widths[0] // 2)
-        self.hole = HoleHead(local)
-        # What the frozen encoder cannot give: fine detail, and where the hole is.
         self.detail = nn.Sequential(
             nn.PixelUnshuffle(2), nn.Conv2d(28, local, 3, padding=1), nn.SiLU(), nn.Conv2d(local, local, 3, padding=1)
         )
-        self.error = ErrorHead(local)
-        self.identity_path = identity_path
         self.time = FourierEmbedding(embedding)
         self.describe = nn.Linear(2 * local + 1, embedding)
-        # The evidence at every scale, each level from the one above it.
+        # The state at every scale, each level from the finer one.
         stems = [max(16, width // 2) for width in widths]
         self.stem = nn.ModuleList()
         for level, width in enumerate(stems):
@@ -124,34 +109,27 @@ class ResNetUNet(Backbone):
             above = widths[level]
         self.norm = group_norm(above)
         self.head = nn.Conv2d(above, 12, 3, padding=1)
-        # Straight from the evidence to the output, past every nonlinearity.
+        # A linear path from the input to the output, past every nonlinearity.
         self.linear = nn.Conv2d(12, 12, 1, bias=False)
         for layer in (self.head, self.linear):
             nn.init.zeros_(layer.weight)
 
-    def encode(self, degraded: Tensor) -> Context:
-        context = self.glance(degraded)
-        local, description = context.cache
-        return replace(context, cache=(self.skips(self.encoder(context.base), local), description))
+    def encode(self, degraded: Tensor, estimate: Estimate) -> Any:
+        local, description = self.local(degraded, estimate)
+        return self.skips(self.encoder(estimate.initial), local), description
 
-    def glance(self, degraded: Tensor) -> Context:
-        """What is seen without the encoder; the cache holds local features and a description of the damage."""
-        hole_logit = self.hole(degraded)
-        hole = torch.sigmoid(hole_logit.detach())
-        base = degraded
-        if self.identity_path:
-            # Only pixels that are surely known may spread: a trace of black in a pyramid's weights becomes all of it.
-            smooth = fill(degraded, (1 - 4 * hole).clamp(min=0))
-            base = degraded + hole * (smooth - degraded)
-        local = self.detail(torch.cat([degraded, base, 2 * hole - 1], dim=1))
-        log_error, statistics = self.error(local, hole)
-        damage = DamageEstimate(hole_logit, log_error)
-        description = self.describe(torch.cat([statistics, log_error.detach()[:, None]], dim=1))
-        scale = damage_scale(damage) if self.identity_path else torch.ones_like(hole)
-        return Context(degraded, base, scale, (local, description), damage)
+    def local(self, degraded: Tensor, estimate: Estimate) -> tuple[Tensor, Tensor]:
+        """Local features (B, C, H/2, W/2), and a description (B, embedding) of the degradation."""
+        hole = estimate.hole
+        local = self.detail(torch.cat([degraded, estimate.initial, 2 * hole - 1], dim=1))
+        # The mean residual std of the surely known pixels.
+        weight = (1 - 4 * hole).clamp(min=0)
+        mean = (estimate.residual_std * weight).sum(dim=(1, 2, 3)) / weight.sum(dim=(1, 2, 3)).clamp(min=1)
+        inputs = [known_statistics(local, hole), mean.clamp(min=1e-3).log()[:, None]]
+        return local, self.describe(torch.cat(inputs, dim=1))
 
-    def skips(self, features: list[Tensor], local: Tensor) -> list[tuple[Tensor, Tensor] | None]:
-        """Each block's half of its linear maps that sees the encoder's features, deepest first; None without any.
+    def skips(self, features: list[Tensor], local: Tensor) -> Cached:
+        """What each block caches of the features, deepest block first.
 
         Args:
             features: the encoder's maps, finest first.
@@ -164,17 +142,15 @@ class ResNetUNet(Backbone):
             for block, stride in zip(self.blocks, reversed(self.strides), strict=True)
         ]
 
-    def forward(self, evidence: Tensor, t: Tensor, context: Context) -> Tensor:
-        cached, description = context.cache
-        return self.decode(evidence, t, cached, description)
+    def forward(self, x_in: Tensor, t: Tensor, features: Any, r: Tensor | None = None) -> Tensor:
+        cached, description = features
+        return self.decode(x_in, t, cached, description)
 
-    def decode(
-        self, evidence: Tensor, t: Tensor, cached: list[tuple[Tensor, Tensor] | None], description: Tensor
-    ) -> Tensor:
-        """`forward`, given what `skips` made of the features and the description (B, embedding) of the damage."""
+    def decode(self, x_in: Tensor, t: Tensor, cached: Cached, description: Tensor) -> Tensor:
+        """`forward`, given the result of `skips` and the description (B, embedding) of the degradation."""
         embedding = F.silu(self.time(t) + description)
 
-        states = [self.stem[0](evidence)]
+        states = [self.stem[0](x_in)]
         for stem in self.stem[1:]:
             states.append(stem(F.silu(states[-1])))
 
@@ -189,33 +165,24 @@ class ResNetUNet(Backbone):
                 hidden = further(hidden, embedding)
         assert hidden is not None
 
-        out = self.head(F.silu(self.norm(hidden))) + self.linear(F.pixel_unshuffle(evidence, 2))
+        out = self.head(F.silu(self.norm(hidden))) + self.linear(F.pixel_unshuffle(x_in, 2))
         return F.pixel_shuffle(out, 2).float()
 
-    def stages(self) -> dict[str, list[nn.Parameter]]:
-        """Decoder, upper encoder (the deepest half of its modules) and lower encoder.
+    def pretrained(self) -> dict[str, list[nn.Parameter]]:
+        """Upper encoder (the deepest half of its modules) and lower encoder.
 
-        What widens the encoder's first convolution was never pretrained, and goes with the decoder.
+        The extra channels of a widened first convolution were never pretrained and are left out.
         """
+        if not self.encoder.pretrained:
+            return {}
         new = {id(p) for part in self.modules() if isinstance(part, WidenedConv) for p in part.extra.parameters()}
         children = [[p for p in child.parameters() if id(p) not in new] for child in self.encoder.model.children()]
         children = [parameters for parameters in children if parameters]
         cut = (len(children) + 1) // 2
-        lower = [parameter for parameters in children[:cut] for parameter in parameters]
-        upper = [parameter for parameters in children[cut:] for parameter in parameters]
-        encoder = {id(parameter) for parameter in lower + upper}
-        decoder = [parameter for parameter in self.parameters() if id(parameter) not in encoder]
-        return {"decoder": decoder, "encoder_upper": upper, "encoder_lower": lower}
+        return {"encoder_upper": sum(children[cut:], []), "encoder_lower": sum(children[:cut], [])}
 
 
 def group_norm(width: int) -> nn.GroupNorm:
-    """Sixteen channels a group, where they divide the width: with eight it takes five times as long on a CPU, in
-    16 bits and channels last."""
+    """Sixteen channels per group, if they divide the width. Eight take five times as long on a CPU in 16 bits and
+    channels last."""
     return nn.GroupNorm(math.gcd(width, max(1, width // 16)), width)
-
-
-def damage_scale(damage: DamageEstimate) -> Tensor:
-    """`Context.scale`, (B, 1, H, W)."""
-    hole = torch.sigmoid(damage.hole_logit.detach())
-    known = (_MARGIN * damage.log_error.detach().exp()).clamp(max=1.0)
-    return hole * _MARGIN * _HOLE_ERROR + (1 - hole) * known[:, None, None, None]

@@ -1,43 +1,39 @@
-"""The U-Net whose encoder sees the flow's state at every evaluation: the baseline that encoding once has to match."""
+"""The U-Net whose encoder sees the flow's state at every evaluation: the baseline for encoding once."""
+
+from typing import Any
 
 from torch import Tensor
 
-from restoration.backbone.base import Context
 from restoration.backbone.encoder import Encoder
 from restoration.backbone.resnet_unet import ResNetUNet
+from restoration.estimator import Estimate
 
 __all__ = ["ResNetUNetState"]
 
 
 class ResNetUNetState(ResNetUNet):
-    """`ResNetUNet`, decoder and all, but the encoder sees what x_t tells beside the degraded image.
+    """`ResNetUNet` with an encoder that sees x_in beside the initial estimate.
 
-    Its first convolution is widened by channels that start at zero and train with the decoder, so the pretrained
-    weights load unchanged. Nothing that the encoder finds can be kept from one evaluation to the next.
+    Its first convolution is widened by zero-initialised channels, which train with the decoder. The pretrained
+    weights load unchanged. No encoder feature can be reused from one evaluation to the next.
 
     Args:
-        encoder: of the degraded image and of the evidence (`flow.evidence`); its first convolution is widened here.
-        widths, depth, embedding, identity_path: as in `ResNetUNet`.
+        encoder: of the initial estimate and of x_in; its first convolution is widened here.
+        widths, depth, embedding: as in `ResNetUNet`.
 
     Raises:
-        ValueError: as `ResNetUNet`.
+        UserError: as `ResNetUNet`.
     """
 
     def __init__(
-        self,
-        encoder: Encoder,
-        widths: tuple[int, ...] = (64, 128, 256, 384),
-        depth: int = 2,
-        embedding: int = 256,
-        identity_path: bool = True,
+        self, encoder: Encoder, widths: tuple[int, ...] = (64, 128, 256, 384), depth: int = 2, embedding: int = 256
     ) -> None:
         encoder.widen(3)
-        super().__init__(encoder, widths, depth, embedding, identity_path)
+        super().__init__(encoder, widths, depth, embedding)
 
-    def encode(self, degraded: Tensor) -> Context:
-        return self.glance(degraded)
+    def encode(self, degraded: Tensor, estimate: Estimate) -> Any:
+        return estimate.initial, *self.local(degraded, estimate)
 
-    def forward(self, evidence: Tensor, t: Tensor, context: Context) -> Tensor:
-        local, description = context.cache
-        cached = self.skips(self.encoder(context.base, evidence), local)
-        return self.decode(evidence, t, cached, description)
+    def forward(self, x_in: Tensor, t: Tensor, features: Any, r: Tensor | None = None) -> Tensor:
+        initial, local, description = features
+        return self.decode(x_in, t, self.skips(self.encoder(initial, x_in), local), description)

@@ -1,11 +1,22 @@
-"""What happens around the training steps."""
+"""Callbacks: stages, averaging, metrics, images and checkpoints around the training steps."""
 
+from restoration.callbacks.best_checkpoint import BestCheckpoint
 from restoration.callbacks.ema import EMA
 from restoration.callbacks.guards import FiniteLoss
 from restoration.callbacks.image_grid import ImageGrid
 from restoration.callbacks.image_quality import ImageQuality
 from restoration.callbacks.last_checkpoint import LastCheckpoint
 from restoration.callbacks.staged_unfreezing import StagedUnfreezing
-from restoration.callbacks.throughput import Throughput
+from restoration.callbacks.throughput import DataWait, Throughput
 
-__all__ = ["EMA", "FiniteLoss", "ImageGrid", "ImageQuality", "LastCheckpoint", "StagedUnfreezing", "Throughput"]
+__all__ = [
+    "EMA",
+    "BestCheckpoint",
+    "DataWait",
+    "FiniteLoss",
+    "ImageGrid",
+    "ImageQuality",
+    "LastCheckpoint",
+    "StagedUnfreezing",
+    "Throughput",
+]

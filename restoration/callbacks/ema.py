@@ -5,23 +5,32 @@ from typing import Any
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import WeightAveraging
-from torch import Tensor
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+from restoration.errors import UserError
 
 __all__ = ["EMA"]
 
+PREFIX = "restorer."
+
 
 class EMA(WeightAveraging):
-    """An average whose horizon is a share of the steps so far (a power-function EMA; Karras et al. 2024, "EDM2").
+    """Averages the restorer over a share of the steps so far (power-function EMA; Karras et al. 2024, "EDM2").
 
-    Validation, checkpoints and everything made from them use the averaged weights; training goes on with its own.
+    Validation, checkpoints and everything made from them use the averaged restorer; training continues with its own
+    weights. Other parts of the module, such as the objective, are not averaged.
 
     Args:
-        horizon: the share of the steps so far that the average looks back on, in (0, 1].
+        horizon: share of the steps so far that the average covers, in (0, 1].
+
+    Raises:
+        UserError: a horizon outside (0, 1].
     """
 
     def __init__(self, horizon: float = 0.1) -> None:
         if not 0 < horizon <= 1:
-            raise ValueError(f"callbacks.ema.horizon={horizon}: a share in (0, 1] is needed")
+            raise UserError(f"callbacks.ema.horizon={horizon}: a share in (0, 1] is needed")
         self.horizon = horizon
         # Buffers are copied: an average would round the integer ones.
         super().__init__(use_buffers=False, multi_avg_fn=self._average)
@@ -32,17 +41,43 @@ class EMA(WeightAveraging):
         weight = 1 / (self.horizon * float(updates) + 1)
         torch._foreach_lerp_(averaged, current, weight)
 
+    # Lightning's methods average whatever module they are given; here that is the restorer.
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if stage == "fit":
+            self._average_model = AveragedModel(_restorer(pl_module), pl_module.device, use_buffers=False, **self._kwargs)
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *arguments: Any) -> None:
+        super().on_train_batch_end(trainer, _restorer(pl_module), *arguments)
+
     def _swap_models(self, pl_module: LightningModule) -> None:
-        super()._swap_models(pl_module)
+        super()._swap_models(_restorer(pl_module))
         self._swapped = not self._swapped
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        # An interrupt in the middle of validation: the checkpoint that follows must not hold the two exchanged.
+        # In the middle of validation the two are exchanged, and a checkpoint follows.
         if self._swapped:
             self._swap_models(pl_module)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Keep both: the last checkpoint is written after this, and its raw weights are what a longer run resumes."""
+        """Keep both: the last checkpoint is written after this, and a longer run resumes from its raw weights."""
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        assert self._average_model is not None
+        state, average = checkpoint["state_dict"], self._average_model.state_dict()
+        checkpoint["current_model_state"] = {name: state[name] for name in state if name.startswith(PREFIX)}
+        averaged = {PREFIX + name.removeprefix("module."): average.pop(name) for name in list(average) if "." in name}
+        checkpoint["state_dict"] = {**state, **averaged}
+        checkpoint["averaging_state"] = average
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        if self._average_model is None or "current_model_state" not in checkpoint:
+            return
+        averaged = {name: value for name, value in checkpoint["state_dict"].items() if name.startswith(PREFIX)}
+        averaged = {f"module.{name.removeprefix(PREFIX)}": value for name, value in averaged.items()}
+        self._average_model.load_state_dict({**averaged, **checkpoint["averaging_state"]})
+        raw = {name.removeprefix(PREFIX): value for name, value in checkpoint["current_model_state"].items()}
+        _restorer(pl_module).load_state_dict(raw)
 
     def state_dict(self) -> dict[str, Any]:
         return {**super().state_dict(), "latest_update_epoch": self._latest_update_epoch}
@@ -50,3 +85,9 @@ class EMA(WeightAveraging):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         super().load_state_dict(state_dict)
         self._latest_update_epoch = state_dict["latest_update_epoch"]
+
+
+def _restorer(pl_module: LightningModule) -> Any:
+    restorer = pl_module.restorer
+    assert isinstance(restorer, nn.Module)
+    return restorer

@@ -1,4 +1,4 @@
-"""What must stop a training."""
+"""A guard that stops a diverged training."""
 
 from collections.abc import Mapping
 
@@ -6,29 +6,31 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
+from restoration.errors import UserError
+
 __all__ = ["FiniteLoss"]
 
 FP16_PATIENCE = 20
-"""Under fp16 a gradient scaler starts too high and finds its level by skipping steps that overflow."""
+"""Under fp16 a gradient scaler starts too high, and skips overflowing steps until it fits."""
 
 
 class FiniteLoss(Callback):
-    """Raises when the loss is NaN or infinite, which Lightning would train through to a "successful" end.
+    """Stops the training if the loss is NaN or infinite. Lightning would train on and report success.
 
-    The verdict is kept on the loss's device. On a GPU it is read every 25 steps and before each validation and
-    checkpoint, so the queue of kernels is not drained every step and no checkpoint holds broken weights; elsewhere
-    it is read every step.
+    The result is kept on the loss's device. On a GPU it is read every 25 steps and before each validation and
+    checkpoint, so that the queue of kernels is not drained every step and no checkpoint holds broken weights; on a
+    CPU it is read every step.
 
     Args:
-        patience: how many consecutive bad steps are too many. With a gradient scaler (fp16) at least 20.
+        patience: number of consecutive bad steps to stop at. With a gradient scaler (fp16) at least 20.
 
     Raises:
-        FloatingPointError: in training, naming the step and the terms of the loss that were not finite.
+        UserError: patience below 1; in training, a loss that is not finite, with the step and the terms.
     """
 
     def __init__(self, patience: int = 1) -> None:
         if patience < 1:
-            raise ValueError(f"FiniteLoss's patience is {patience}; give the number of bad steps to stop at, from 1 up")
+            raise UserError(f"callbacks.finite_loss.patience={patience}: it must be at least 1")
         self.patience = patience
         self._names: list[str] = []
         self._run: Tensor | None = None
@@ -51,8 +53,8 @@ class FiniteLoss(Callback):
             self._run = torch.zeros((), dtype=torch.int64, device=finite.device)
             self._step = torch.full_like(self._run, -1)
             self._culprits = torch.zeros_like(finite)
-        # Length of the current run of bad steps; the first run that is too long latches its step and its terms. The
-        # loss alone is judged: a term may be NaN for good reason, such as a time interval without a draw.
+        # Length of the current run of bad steps; the first run that is too long stores its step and its terms. Only
+        # the loss counts: a term may be NaN for good reason, such as a time interval without a draw.
         self._run = torch.where(finite[self._names.index("loss")], 0, self._run + 1)
         hit = (self._run >= self._limit) & (self._step < 0)
         self._step = torch.where(hit, trainer.global_step, self._step)
@@ -65,7 +67,7 @@ class FiniteLoss(Callback):
             return
         named = [name for name, bad in zip(self._names, self._culprits.tolist(), strict=True) if bad]
         often = f" in {self._limit} steps in a row" if self._limit > 1 else ""
-        raise FloatingPointError(
+        raise UserError(
             f"the training loss is not finite at step {step}{often} ({', '.join(named)}): lower the learning rate, "
             f"clip gradients (trainer.gradient_clip_val=1), or train with trainer.precision=32-true"
         )
@@ -81,7 +83,7 @@ class FiniteLoss(Callback):
 
 
 def _terms(outputs: object) -> dict[str, Tensor]:
-    """The scalar tensors of what `training_step` returned: the loss and whatever terms stand beside it."""
+    """The scalar tensors that `training_step` returned: the loss and its terms."""
     found = outputs if isinstance(outputs, Mapping) else {"loss": outputs}
     terms = {name: value for name, value in found.items() if isinstance(value, Tensor) and value.numel() == 1}
     return terms if "loss" in terms else {}

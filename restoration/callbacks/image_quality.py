@@ -1,4 +1,4 @@
-"""PSNR, SSIM and a Fréchet distance of the validation images, as EarlyStopping and ModelCheckpoint can watch them."""
+"""PSNR, SSIM and a Fréchet distance of the validation images."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,6 +8,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from restoration.batch import Batch
+from restoration.errors import UserError
 from restoration.keyed import fold
 from restoration.metrics.frechet import FeatureStatistics, FrechetDistance, frechet_distance
 from restoration.metrics.image import measure, psnr
@@ -21,19 +22,23 @@ class ImageQuality(Callback):
     """Restores every validation batch at each NFE and logs the means over images.
 
     Logs `val/psnr_nfe{k}`, `val/ssim_nfe{k}`, `val/psnr_hole_nfe{k}`, `val/psnr_known_nfe{k}` (the last two over
-    images with a hole, left out where there is none), `val/frechet_nfe{k}` and `val/psnr_identity`. The network runs
-    in the trainer's precision, with the averaged weights where there are any; the figures are float32.
+    images with a hole, left out if there are none), `val/frechet_nfe{k}` and `val/psnr_identity`. Checkpoints, stages
+    and early stopping watch `val/psnr`, that of the first NFE, and `val/frechet`, that of the last. The network runs
+    in the trainer's precision, with the averaged weights if there are any; the metrics are float32.
 
     Args:
-        nfe: numbers of passes through the flow network.
-        seed: of the sampling noise, which depends on (seed, image) alone: epochs and runs are compared on the same.
-        frechet: None leaves the distance out.
+        nfe: network evaluations per image.
+        seed: of the sampling noise, which depends on (seed, image) only, so that epochs and runs share it.
+        frechet: the distance; None leaves it out. `train` sets it to the encoder's own.
+
+    Raises:
+        UserError: nfe is not a list of whole numbers from 1 up.
     """
 
     def __init__(self, nfe: Sequence[int] = (1, 8), seed: int = 0, frechet: FrechetDistance | None = None) -> None:
         self.nfe = [int(steps) for steps in nfe]
         if not self.nfe or min(self.nfe) < 1:
-            raise ValueError(f"ImageQuality's nfe is {list(nfe)}; give whole numbers from 1 up, such as [1,8]")
+            raise UserError(f"callbacks.image_quality.nfe={list(nfe)}: give whole numbers from 1 up, such as [1,8]")
         self.seed = seed
         self.frechet = frechet
         # The clean images are the same in every epoch, and so are their features.
@@ -49,9 +54,9 @@ class ImageQuality(Callback):
         self._reset()
 
     def _add(self, name: str, values: Tensor) -> None:
-        """Adds (sum, count) of the figures of a batch.
+        """Adds (sum, count) of a metric over a batch.
 
-        Only a region's figure may be missing for an image; a broken restorer's NaN must reach the logs.
+        Only the metric of a region may be missing for an image; other NaN come from the restorer and must be logged.
         """
         if "hole" in name or "known" in name:
             values = values[~values.isnan()]
@@ -89,8 +94,9 @@ class ImageQuality(Callback):
         for name, pair in self._sums.items():
             total, count = self._over_ranks(trainer, pl_module, pair).tolist()
             if count:
-                main = name == f"val/psnr_nfe{self.nfe[0]}"
-                pl_module.log(name, total / count, prog_bar=main)
+                pl_module.log(name, total / count)
+            if name == f"val/psnr_nfe{self.nfe[0]}":
+                pl_module.log("val/psnr", total / count, prog_bar=True)
         if self.frechet is None:
             return
         for statistics in (self._clean, *self._restored.values()):
@@ -99,7 +105,9 @@ class ImageQuality(Callback):
             statistics.outer = self._over_ranks(trainer, pl_module, statistics.outer)
         if self._clean.count > 1:
             for nfe, statistics in self._restored.items():
-                pl_module.log(f"val/frechet_nfe{nfe}", frechet_distance(statistics, self._clean))
+                distance = frechet_distance(statistics, self._clean)
+                pl_module.log(f"val/frechet_nfe{nfe}", distance)
+            pl_module.log("val/frechet", distance)
 
     @staticmethod
     def _over_ranks(trainer: Trainer, pl_module: LightningModule, value: Tensor) -> Tensor:

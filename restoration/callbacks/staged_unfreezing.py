@@ -1,4 +1,4 @@
-"""Two stages: the decoder on a frozen encoder at a high learning rate, then all of it at a low one."""
+"""Two stages: new parameters on a frozen pretrained encoder at a high learning rate, then all at a low one."""
 
 import logging
 from typing import Any
@@ -6,28 +6,31 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, EarlyStopping
 
+from restoration.errors import UserError
+
 __all__ = ["StagedUnfreezing"]
 
 log = logging.getLogger(__name__)
 
 
 class StagedUnfreezing(Callback):
-    """Ends stage 1 at a share of the steps, at an epoch, or when the validation metric has reached a plateau.
+    """Ends stage 1 at a share of the run, at an epoch, or when the validation metric has reached a plateau.
 
-    The parameter groups stand in the optimiser from the start (`Backbone.stages`); a group without gradients is
-    skipped, weight decay included. Stage 2 starts the schedule anew with its own peaks, and restarts early stopping.
-    The stage is part of the checkpoint and is applied again on resuming.
+    All parameter groups are in the optimiser from the start (`Restorer.parameter_groups`); a group without gradients
+    is skipped, weight decay included. Stage 2 restarts the schedule with its own peak learning rates, and resets early
+    stopping. The stage is part of the checkpoint and is applied again on resume. A restorer without pretrained
+    parameters has a single stage.
 
     Args:
-        learning_rates: peaks in stage 2 by group name; every group of the optimiser needs one.
-        share: of all steps that stage 1 takes, or None.
+        learning_rates: peaks in stage 2 by group name; every group needs one.
+        share: of the run that stage 1 takes, or None.
         epoch: at which stage 2 starts, or None.
         patience: validations without improvement after which stage 2 starts, or None.
         monitor: the validation metric, larger is better.
-        min_delta: what counts as an improvement.
+        min_delta: the least improvement that counts.
 
     Raises:
-        ValueError: no rule given that could end stage 1.
+        UserError: no rule that could end stage 1; a group without a learning rate; a metric that is not logged.
     """
 
     def __init__(
@@ -36,11 +39,11 @@ class StagedUnfreezing(Callback):
         share: float | None = None,
         epoch: int | None = None,
         patience: int | None = None,
-        monitor: str = "val/psnr_nfe1",
+        monitor: str = "val/psnr",
         min_delta: float = 0.02,
     ) -> None:
         if share is None and epoch is None and patience is None:
-            raise ValueError("callbacks.staged_unfreezing: give share, epoch or patience, or stage 1 would never end")
+            raise UserError("callbacks.staged_unfreezing: give share, epoch or patience, or stage 1 would never end")
         self.learning_rates = dict(learning_rates)
         self.share = share
         self.epoch = epoch
@@ -57,65 +60,71 @@ class StagedUnfreezing(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.stage, self.best, self.bad = (state_dict[name] for name in ("stage", "best", "bad"))
 
+    @staticmethod
+    def _pretrained(pl_module: Any) -> list[Any]:
+        groups = pl_module.restorer.backbone.pretrained()
+        return [parameter for parameters in groups.values() for parameter in parameters]
+
     def _freeze(self, pl_module: LightningModule) -> None:
-        """requires_grad as the stage wants it; batch statistics are the encoder's own concern."""
-        groups: dict[str, list[Any]] = pl_module.restorer.backbone.stages()  # type: ignore[union-attr, operator]
-        for name, parameters in groups.items():
-            for parameter in parameters:
-                parameter.requires_grad_(name == "decoder" or self.stage == 2)
+        """Sets requires_grad for the stage; batch statistics are the encoder's own concern."""
+        for parameter in self._pretrained(pl_module):
+            parameter.requires_grad_(self.stage == 2)
         count = sum(parameter.numel() for parameter in pl_module.parameters() if parameter.requires_grad)
         log.info("stage %d: %s parameters train", self.stage, f"{count:,}")
 
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        names = {group["name"] for group in trainer.optimizers[0].param_groups}
+    def on_fit_start(self, trainer: Trainer, pl_module: Any) -> None:
+        self.active = bool(self._pretrained(pl_module))
+        if not self.active:
+            log.info("no pretrained parameters: everything trains from the start, in one stage")
+            return
+        names = {group["name"] for group in pl_module.scheduled_groups()}
         if missing := names - set(self.learning_rates):
-            raise ValueError(f"callbacks.staged_unfreezing.learning_rates lacks {sorted(missing)}")
+            raise UserError(f"callbacks.staged_unfreezing.learning_rates lacks {sorted(missing)}")
         self._freeze(pl_module)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        # On resuming, the stage is known only now; and so is always the length of an epoch.
-        self._freeze(pl_module)
-        if self.stage == 1 and (end := self._planned_end(trainer)) is not None:
-            for group in trainer.optimizers[0].param_groups:
-                group["end_step"] = end
+        if self.active:  # on resume the stage is known only now
+            self._freeze(pl_module)
 
-    def _planned_end(self, trainer: Trainer) -> int | None:
-        """The step at which stage 1 ends, as far as it is known beforehand."""
-        total = int(trainer.estimated_stepping_batches)
+    def _planned_end(self, trainer: Trainer, clock: Any) -> int | None:
+        """Images seen at the end of stage 1, if it is known beforehand."""
         ends = []
         if self.share is not None:
-            ends.append(round(self.share * total))
+            ends.append(round(self.share * (clock.total // clock.per_step)))
         if self.epoch is not None:
             ends.append(self.epoch * -(-int(trainer.num_training_batches) // trainer.accumulate_grad_batches))
-        return min(ends, default=None)
+        return min(ends) * clock.per_step if ends else None
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.sanity_checking or self.patience is None or self.stage == 2:
             return
         if self.monitor not in trainer.callback_metrics:
             known = ", ".join(sorted(trainer.callback_metrics))
-            raise ValueError(f"callbacks.staged_unfreezing.monitor={self.monitor!r} is not logged; logged are {known}")
+            raise UserError(f"callbacks.staged_unfreezing.monitor={self.monitor!r} is not logged; logged are {known}")
         value = float(trainer.callback_metrics[self.monitor])
         if value > self.best + self.min_delta:
             self.best, self.bad = value, 0
         else:
             self.bad += 1
 
-    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        if self.stage == 1:
-            end = self._planned_end(trainer)
-            plateau = self.patience is not None and self.bad >= self.patience
-            if plateau or (end is not None and trainer.global_step >= end):
-                self._switch(trainer, pl_module)
+    def on_train_batch_start(self, trainer: Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        if not self.active or self.stage == 2:
+            return
+        clock = pl_module.clock(batch)
+        end = self._planned_end(trainer, clock)
+        plateau = self.patience is not None and self.bad >= self.patience
+        if plateau or (end is not None and clock.seen >= end):
+            self._switch(trainer, pl_module, clock.seen)
+        elif end is not None:
+            for group in pl_module.scheduled_groups():
+                group["end_images"] = end
 
-    def _switch(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def _switch(self, trainer: Trainer, pl_module: Any, seen: int) -> None:
         self.stage = 2
-        for group in trainer.optimizers[0].param_groups:
-            group["peak_lr"] = self.learning_rates[group["name"]]
-            group["start_step"] = trainer.global_step
-            group["end_step"] = int(trainer.estimated_stepping_batches)
+        for group in pl_module.scheduled_groups():
+            group |= {"peak_lr": self.learning_rates[group["name"]], "start_images": seen, "end_images": None}
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(callback, EarlyStopping):
                 callback.wait_count = 0
-        log.info("stage 2 from step %d, learning rates %s", trainer.global_step, self.learning_rates)
+        log.info("stage 2 after %s images, learning rates %s", f"{seen:,}", self.learning_rates)
         self._freeze(pl_module)

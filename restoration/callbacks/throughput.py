@@ -1,48 +1,92 @@
-"""Images per second, and whether the model or the data sets the pace."""
+"""Images per second and MFU by Lightning's monitor, and the share of the time that training waits for data."""
 
 import logging
 import time
+from typing import Any
 
 import torch
+from lightning.fabric.utilities.throughput import measure_flops
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import ThroughputMonitor
 
 from restoration.batch import Batch
+from restoration.errors import UserError
 
-__all__ = ["Throughput"]
+__all__ = ["DataWait", "Throughput", "count_flops"]
 
 log = logging.getLogger(__name__)
 
 
-class Throughput(Callback):
-    """Logs `images_per_s` (also in the progress bar), `data_share` and, on a CUDA GPU, memory, use and temperature.
+class Throughput(ThroughputMonitor):
+    """Lightning's `ThroughputMonitor` for batches of images: logs `train/device/items_per_sec` and on known GPUs `mfu`.
 
-    `data_share` is the part of the training time between the end of one step and the start of the next: reading,
-    moving and corrupting the batch. On a CUDA GPU the stream's own clock is read, so what hides behind running
-    kernels does not count. Time in validation and in writing checkpoints is left out of everything. Put it last in the
-    list of callbacks: what those behind it do at the end of a step counts as waiting.
+    On a GPU the floating-point operations of a step are counted at its start and whenever parameters are unfrozen.
+
+    Args:
+        window_size: steps that the figures are means over.
+    """
+
+    def __init__(self, window_size: int = 50) -> None:
+        super().__init__(batch_size_fn=len, window_size=window_size)
+        self._trained = 0
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        if self.available_flops is None:
+            return
+        trained = sum(parameter.requires_grad for parameter in pl_module.parameters())
+        if trained != self._trained:
+            self._trained = trained
+            pl_module.flops_per_batch = count_flops(pl_module, batch)
+
+
+def count_flops(pl_module: Any, batch: Batch) -> int:
+    """Floating-point operations of forward and backward on a batch, counted on its first two images."""
+    part = batch.first(2)
+    pl_module.eval()  # batch statistics must not move
+    with torch.compiler.set_stance("force_eager"):
+        counted = measure_flops(pl_module, lambda: pl_module.objective(pl_module.restorer, part, part.index)[0], _itself)
+    pl_module.zero_grad(set_to_none=True)
+    pl_module.train()
+    return counted * len(batch) // len(part)
+
+
+def _itself(loss: torch.Tensor) -> torch.Tensor:
+    return loss
+
+
+class DataWait(Callback):
+    """Logs `data_share` and, on a CUDA GPU, memory, utilisation and temperature.
+
+    `data_share` is the share of the training time between the end of one step and the start of the next: reading,
+    moving and corrupting the batch. On a CUDA GPU the stream's own clock is read, so work hidden behind running
+    kernels does not count. Validation and checkpoint writing are excluded. Put it last in the list of callbacks:
+    what callbacks behind it do at the end of a step counts as waiting.
 
     Args:
         every_n_steps: the figures are means over so many steps.
-        bottleneck: share of the time from which the log says, once, that the data sets the pace.
+        bottleneck: share from which a warning, given once, says that data loading limits the speed.
+
+    Raises:
+        UserError: every_n_steps below 1.
     """
 
     def __init__(self, every_n_steps: int = 50, bottleneck: float = 0.3) -> None:
         if every_n_steps < 1:
-            raise ValueError(f"Throughput's every_n_steps is {every_n_steps}; give a number from 1 up")
+            raise UserError(f"callbacks.data_wait.every_n_steps={every_n_steps}: it must be at least 1")
         self.every_n_steps = every_n_steps
         self.bottleneck = bottleneck
-        self._said = False
+        self._warned = False
         self._clear()
         self._forget()
 
     def _clear(self) -> None:
         """Starts a new mean."""
-        self._images = self._steps = 0
+        self._steps = 0
         self._seconds = self._waited = 0.0
         self._gaps: list[tuple[torch.cuda.Event, torch.cuda.Event]] = []
 
     def _forget(self) -> None:
-        """Whatever happened since the last step is not training."""
+        """The time since the last step was not training."""
         self._ended: float | None = None
         self._end_event: torch.cuda.Event | None = None
 
@@ -65,13 +109,12 @@ class Throughput(Callback):
             self._gaps.append((self._end_event, _event(pl_module)))
 
     def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: Batch, batch_idx: int
+        self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
         now = time.perf_counter()
-        # A step whose data was not timed is left out altogether: it would flatter both figures.
+        # A step whose wait was not timed is left out.
         if self._counts:
             self._seconds += now - self._started
-            self._images += len(batch)
             self._steps += 1
         if self._steps == self.every_n_steps:
             self._report(trainer, pl_module)
@@ -85,19 +128,16 @@ class Throughput(Callback):
             self._gaps[-1][1].synchronize()
             self._waited = sum(end.elapsed_time(start) for end, start in self._gaps) / 1000.0
         share = min(1.0, self._waited / self._seconds)
-        speed = self._images * trainer.world_size / self._seconds
-        pl_module.log("images_per_s", speed, prog_bar=True, logger=False)
-        figures = {"images_per_s": speed, "data_share": share, **_gpu_figures(pl_module.device)}
         for logger in trainer.loggers:
-            logger.log_metrics(figures, step=trainer.global_step)
-        if share > self.bottleneck and not self._said:
-            self._said = True
+            logger.log_metrics({"data_share": share, **_gpu_figures(pl_module.device)}, step=trainer.global_step)
+        if share > self.bottleneck and not self._warned:
+            self._warned = True
             advice = (
                 "keep the images on the GPU with data.device=cuda"
                 if pl_module.device.type == "cuda"
-                else "a simpler corruption or fewer other programs on this CPU would help"
+                else "use a simpler corruption, or stop other programs on this CPU"
             )
-            log.warning("the data, not the model, sets the pace: it takes %.0f %% of the time; %s", 100 * share, advice)
+            log.warning("data loading limits the speed: it takes %.0f %% of the time; %s", 100 * share, advice)
 
 
 def _event(pl_module: LightningModule) -> torch.cuda.Event:
@@ -107,13 +147,13 @@ def _event(pl_module: LightningModule) -> torch.cuda.Event:
 
 
 def _gpu_figures(device: torch.device) -> dict[str, float]:
-    """Peak memory, use and temperature of a CUDA GPU; the last two need NVIDIA's nvidia-ml-py."""
+    """Peak memory, utilisation and temperature of a CUDA GPU; the last two need NVIDIA's nvidia-ml-py."""
     if device.type != "cuda":
         return {}
     figures = {"gpu_memory_gib": torch.cuda.max_memory_allocated(device) / 2**30}
     try:
         figures["gpu_use_percent"] = float(torch.cuda.utilization(device))
         figures["gpu_celsius"] = float(torch.cuda.temperature(device))
-    except (ModuleNotFoundError, RuntimeError):  # no nvidia-ml-py, or a GPU that does not tell
+    except (ModuleNotFoundError, RuntimeError):  # no nvidia-ml-py, or a GPU that does not report them
         pass
     return figures

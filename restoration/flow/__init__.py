@@ -1,25 +1,27 @@
-"""The flow: its path, where it starts, what is predicted on it, when it is trained."""
+"""The flow: its path, its source, its field, and the times it is trained at."""
 
-from restoration.flow.path import clean_to_velocity, evidence, interpolate, to_image, to_model
-from restoration.flow.prediction import Clean, Prediction, Velocity
-from restoration.flow.source import Base, Degraded, Noise, PosteriorMean, Source
+from restoration.flow.field import ConditionalField, Field
+from restoration.flow.path import column, interpolate, precondition, to_image, to_model
+from restoration.flow.prediction import CleanPrediction, VelocityPrediction
+from restoration.flow.source import Degraded, InitialEstimate, Noise, PosteriorMean, Source
 from restoration.flow.time import LogitNormal, TimeSampler, Uniform
 
 __all__ = [
-    "Base",
-    "Clean",
+    "CleanPrediction",
+    "ConditionalField",
     "Degraded",
+    "Field",
+    "InitialEstimate",
     "LogitNormal",
     "Noise",
     "PosteriorMean",
-    "Prediction",
     "Source",
     "TimeSampler",
     "Uniform",
-    "Velocity",
-    "clean_to_velocity",
-    "evidence",
+    "VelocityPrediction",
+    "column",
     "interpolate",
+    "precondition",
     "to_image",
     "to_model",
 ]

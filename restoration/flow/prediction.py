@@ -1,51 +1,55 @@
-"""What the network's answer stands for."""
+"""Predictions: what the network sees, and what its output means."""
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from restoration.backbone import Context
-from restoration.flow.path import evidence
+from restoration.flow.field import ConditionalField
+from restoration.flow.path import column, precondition
 
-__all__ = ["Clean", "Network", "Prediction", "Velocity"]
+__all__ = ["CleanPrediction", "VelocityPrediction"]
 
-# network(input (B, 3, H, W), t (B,), context) → (B, 3, H, W)
-Network = Callable[[Tensor, Tensor, Context], Tensor]
-
-
-class Prediction(ABC):
-    """From the network to the clean image that it predicts, in the flow's space [−1, 1]."""
-
-    @abstractmethod
-    def __call__(self, network: Network, x_t: Tensor, t: Tensor, context: Context) -> Tensor:
-        """x̂ (B, 3, H, W) from x_t (B, 3, H, W) at t (B,)."""
+# Least 1 − t to divide by in sampling: float32 times below 1 are at least 6e-8 away from it.
+_LEAST_TIME_LEFT = 1e-7
 
 
-class Clean(Prediction):
-    """The network changes the base, the degraded image with its hole filled: x̂ = base + scale · network.
+@dataclass(frozen=True)
+class CleanPrediction(ConditionalField):
+    """The network predicts the residual of the initial estimate: x̂_1 = initial + residual_std · network.
 
-    Where the scale is 0 the answer is the degraded image at every t, so sampling leaves alone what is intact. The
-    network sees the evidence in x_t, in the same units.
+    Where the residual std is 0 the result is the initial estimate at every t, so sampling leaves intact pixels alone.
+    The network sees the preconditioned input (`flow.precondition`), in the same units.
+
+    Attributes:
+        floor: least 1 − t by which the error of x̂_1 is divided in training. It weights times, not images, so the
+            minimiser does not change; without it the last times, where the error is smallest, dominate the loss.
     """
 
-    def __call__(self, network: Network, x_t: Tensor, t: Tensor, context: Context) -> Tensor:
-        told = evidence(_innovation(x_t, t, context), context.scale, t, context.deviation)
-        return torch.addcmul(context.base, context.scale, network(told, t, context))
+    floor: float = 0.3
+
+    def clean(self, x_t: Tensor, t: Tensor, r: Tensor | None = None) -> Tensor:
+        """x̂_1; with r, the point at t = 1 of the straight line from x_t through x_r."""
+        x_in = precondition(self.innovation(x_t, t), self.estimate.residual_std, t, self.sigma)
+        return torch.addcmul(self.estimate.initial, self.estimate.residual_std, self.network(x_in, t, r))
+
+    def velocity(self, x_t: Tensor, t: Tensor, r: Tensor | None = None) -> Tensor:
+        return (self.clean(x_t, t, r) - x_t) / column(1 - t).clamp(min=_LEAST_TIME_LEFT)
+
+    def training_pair(self, x_0: Tensor, x_1: Tensor, x_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        time_left = column(1 - t).clamp(min=self.floor)
+        return (self.clean(x_t, t) - x_t) / time_left, (x_1 - x_t) / time_left
 
 
-class Velocity(Prediction):
-    """The network answers with the velocity, less what is known of it: v̂ = base − mean(x_0) + network.
+@dataclass(frozen=True)
+class VelocityPrediction(ConditionalField):
+    """The network predicts the unknown part of the velocity: v = initial − mean + network.
 
-    It sees the innovation of x_t as it is, and must itself undo the noise that v̂ holds.
+    It sees the innovation of x_t without preconditioning, and has to remove the noise in v itself.
     """
 
-    def __call__(self, network: Network, x_t: Tensor, t: Tensor, context: Context) -> Tensor:
-        velocity = context.base - context.mean + network(_innovation(x_t, t, context), t, context)
-        return x_t + (1 - t)[:, None, None, None] * velocity
+    def velocity(self, x_t: Tensor, t: Tensor, r: Tensor | None = None) -> Tensor:
+        return self.estimate.initial - self.mean + self.network(self.innovation(x_t, t), t, r)
 
-
-def _innovation(x_t: Tensor, t: Tensor, context: Context) -> Tensor:
-    """x_t less what was known of it beforehand, t·base + (1 − t)·mean(x_0)."""
-    return x_t - torch.lerp(context.mean, context.base, t[:, None, None, None])
+    def training_pair(self, x_0: Tensor, x_1: Tensor, x_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        return self.velocity(x_t, t), x_1 - x_0

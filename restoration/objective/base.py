@@ -5,144 +5,91 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from restoration.backbone import Context
 from restoration.batch import Batch
+from restoration.errors import UserError
+from restoration.flow import ConditionalField, to_model
 from restoration.keyed import fold
 from restoration.restorer import Restorer
 
-__all__ = [
-    "AdaptiveSquaredError",
-    "LogSquaredError",
-    "Objective",
-    "PixelError",
-    "RegionLogSquaredError",
-    "SquaredError",
-    "Term",
-    "TermValue",
-]
+__all__ = ["Objective", "Term", "TermValue"]
 
 
 @dataclass
 class TermValue:
-    """A term's loss (), differentiable, and what else it wants logged, scalars by name."""
+    """A term's loss (), differentiable, and further scalars to log, by name."""
 
     loss: Tensor
     log: dict[str, Tensor] = field(default_factory=dict)
 
 
-class Term(ABC):
-    """One part of the objective."""
+class Term(nn.Module, ABC):
+    """One part of the objective. It may have parameters of its own.
+
+    Attributes:
+        max_nfe: how many evaluations a restorer trained on this term alone can use; None is any number.
+    """
+
+    max_nfe: int | None = None
 
     @abstractmethod
-    def __call__(self, restorer: Restorer, batch: Batch, context: Context, keys: Tensor) -> TermValue:
+    def forward(self, field: ConditionalField, batch: Batch, keys: Tensor) -> TermValue:
         """The term on one batch.
 
         Args:
-            restorer: in training.
+            field: of batch.degraded, shared by all terms.
             batch: B images.
-            context: of batch.degraded, shared by all terms.
             keys: int64 (B,), one per image and visit.
         """
 
 
-class PixelError(ABC):
-    """How far two pictures are apart, per image."""
-
-    @abstractmethod
-    def __call__(self, prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
-        """(B,) from (B, 3, H, W) twice and the hole, bool (B, 1, H, W)."""
-
-
-class SquaredError(PixelError):
-    """The mean over pixels of the squared difference; minimised by the posterior mean."""
-
-    def __call__(self, prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
-        return (prediction - target).square().mean(dim=(1, 2, 3))
-
-
-class AdaptiveSquaredError(PixelError):
-    """‖Δ‖² / sg(‖Δ‖² + c)^p: images with a large error count for less (Geng et al. 2025, "Mean flows").
-
-    At p = 1 the gradient is that of `LogSquaredError`; p = 0 is `SquaredError`.
+class Objective(nn.Module):
+    """The weighted sum of its terms and the estimator's loss, on one encoding of the batch.
 
     Args:
-        power: p in [0, 1].
-        floor: c, of the mean over pixels, in the flow's space.
-    """
-
-    def __init__(self, power: float = 0.5, floor: float = 1e-3) -> None:
-        self.power = power
-        self.floor = floor
-
-    def __call__(self, prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
-        error = (prediction - target).square().mean(dim=(1, 2, 3))
-        return error / (error.detach() + self.floor) ** self.power
-
-
-class LogSquaredError(PixelError):
-    """The logarithm of each image's mean squared difference: the mean PSNR, so that easy images count as much.
-
-    Args:
-        floor: added to the squared difference, in the flow's space; below it nothing is left to gain.
-    """
-
-    def __init__(self, floor: float = 1e-4) -> None:
-        self.floor = floor
-
-    def __call__(self, prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
-        return ((prediction - target).square().mean(dim=(1, 2, 3)) + self.floor).log()
-
-
-class RegionLogSquaredError(PixelError):
-    """The mean of two such logarithms, of the hole and of the known region: their PSNRs.
-
-    In one logarithm a large hole's error drowns that of the known region, and a small hole's drowns in it.
-
-    Args:
-        floor: as in `LogSquaredError`.
-    """
-
-    def __init__(self, floor: float = 1e-4) -> None:
-        self.floor = floor
-
-    def __call__(self, prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
-        square = (prediction - target).square().mean(dim=1, keepdim=True)
-        total, regions = torch.zeros_like(square[:, 0, 0, 0]), torch.zeros_like(square[:, 0, 0, 0])
-        for region in (mask, ~mask):
-            pixels = region.sum(dim=(1, 2, 3))
-            error = (square * region).sum(dim=(1, 2, 3)) / pixels.clamp(min=1)
-            total = total + torch.where(pixels > 0, (error + self.floor).log(), 0.0)
-            regions = regions + (pixels > 0)
-        return total / regions
-
-
-class Objective:
-    """The weighted sum of its terms, on one encoding of the batch.
-
-    Args:
-        terms: by name.
-        weights: by the same names; 1 where none is given.
+        terms: by name; None leaves one out.
+        weights: by the same names; 1 by default.
 
     Raises:
-        ValueError: a weight without a term.
+        UserError: no term, or a weight without a term.
     """
 
-    def __init__(self, terms: Mapping[str, Term], weights: Mapping[str, float] | None = None) -> None:
-        self.terms = dict(terms)
+    def __init__(self, terms: Mapping[str, Term | None], weights: Mapping[str, float] | None = None) -> None:
+        super().__init__()
+        self.terms = nn.ModuleDict({name: term for name, term in terms.items() if term is not None})
         self.weights = dict(weights or {})
+        if not self.terms:
+            raise UserError("objective.terms is empty; give at least one term")
         if unknown := set(self.weights) - set(self.terms):
-            raise ValueError(f"objective.weights names {sorted(unknown)}; the terms are {sorted(self.terms)}")
+            raise UserError(f"objective.weights names {sorted(unknown)}; the terms are {sorted(self.terms)}")
 
-    def __call__(self, restorer: Restorer, batch: Batch, keys: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss (), and by name what to log: each term's loss and its own figures."""
-        context = restorer.encode(batch.degraded)
+    def check_nfe(self, nfe: int) -> None:
+        """UserError if no term trains what so many evaluations ask for."""
+        limits = [term.max_nfe for term in self.terms.values()]
+        if all(limit is not None and limit < nfe for limit in limits):
+            names = ", ".join(type(term).__name__ for term in self.terms.values())
+            raise UserError(
+                f"objective {names} trains at t = 0 only, so nfe={nfe} is not possible; "
+                "set evaluation.nfe=[1] sampler=euler sampler.nfe=1"
+            )
+
+    def forward(self, restorer: Restorer, batch: Batch, keys: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss (), and by name what to log: each term's loss and its further scalars.
+
+        Args:
+            restorer: in training.
+            batch: B images.
+            keys: int64 (B,), one per image and visit.
+        """
+        field = restorer.field(batch.degraded)
         total = torch.zeros((), device=batch.clean.device)
         log = {}
         for name, term in self.terms.items():
-            value = term(restorer, batch, context, fold(keys, name))
+            value = term(field, batch, fold(keys, name))
             total = total + self.weights.get(name, 1.0) * value.loss
-            log[name] = value.loss.detach()
-            log.update(value.log)
-        return total, log
+            log |= {name: value.loss.detach(), **value.log}
+        images = (to_model(batch.degraded), to_model(batch.clean), batch.mask)
+        parts = restorer.estimator.loss(field.estimate, *images)
+        log |= {f"estimator_{name}": loss.detach() for name, loss in parts.items()}
+        return (total + torch.stack(list(parts.values())).sum() if parts else total), log

@@ -3,27 +3,29 @@
 import torch
 from torch import Tensor
 
-from restoration.backbone import Context
 from restoration.batch import Batch
-from restoration.flow import to_model
+from restoration.flow import ConditionalField, to_model
 from restoration.keyed import fold
-from restoration.objective.base import PixelError, Term, TermValue
-from restoration.restorer import Restorer
+from restoration.objective.base import Term, TermValue
+from restoration.objective.errors import PixelError
 
 __all__ = ["Regression"]
 
 
 class Regression(Term):
-    """The error of the clean image predicted at t = 0; with the source degraded, σ = 0, the classical restorer.
+    """The error of the clean image predicted at t = 0. With source=degraded, σ = 0, it is the classical restorer.
 
     Args:
         error: of the prediction.
     """
 
+    max_nfe = 1
+
     def __init__(self, error: PixelError) -> None:
+        super().__init__()
         self.error = error
 
-    def __call__(self, restorer: Restorer, batch: Batch, context: Context, keys: Tensor) -> TermValue:
-        x_0 = restorer.start(context.mean, context.deviation, fold(keys, "noise"))
-        prediction = restorer.predict(x_0, torch.zeros(len(batch), device=x_0.device), context)
+    def forward(self, field: ConditionalField, batch: Batch, keys: Tensor) -> TermValue:
+        x_0 = field.start(fold(keys, "noise"))
+        prediction = field.clean(x_0, torch.zeros(len(batch), device=x_0.device))
         return TermValue(self.error(prediction, to_model(batch.clean), batch.mask).mean())

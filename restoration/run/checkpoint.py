@@ -1,4 +1,4 @@
-"""A checkpoint opened with its data, both as the command line changes them."""
+"""A checkpoint opened with its data, both with the changes that the command line asks for."""
 
 from typing import Any
 
@@ -9,7 +9,9 @@ from omegaconf import DictConfig, OmegaConf
 from restoration.data.datamodule import RestorationDataModule
 from restoration.errors import UserError
 from restoration.restorer import Restorer
-from restoration.run.config import changed, given, usable_device
+from restoration.run.hardware import usable_device
+from restoration.run.keys import changed
+from restoration.run.overrides import Overrides
 
 __all__ = ["open_checkpoint"]
 
@@ -19,18 +21,18 @@ def open_checkpoint(config: DictConfig) -> tuple[Restorer, dict[str, Any], Resto
     sampler change it, and that config's data.
 
     Raises:
-        UserError: the checkpoint, the device or the data cannot be had, or a key is missing or unknown.
+        UserError: the checkpoint, device or data are not available, or a key is missing or unknown.
     """
     restorer, trained = Restorer.load_with_config(config.checkpoint, usable_device(str(config.device)))
-    # Another data set comes at the size trained at, unless another is asked for; its file's `${seed}` is train's.
+    # Another data set is loaded at the size of the training, unless another is given; its file's `${seed}` is train's.
     for key in {"image_size", "seed"} & set(config.data if "_target_" in config.data else ()):
-        if not given(f"data.{key}"):
+        if not Overrides().given(f"data.{key}"):
             config.data[key] = trained["data"][key]
     for key in OmegaConf.missing_keys(config.data):
         raise UserError(f"{key} is missing; give {key}=…")
     for group in ("data", "corruption"):
         if "_target_" in config[group]:
-            trained[f"{group}_name"] = HydraConfig.get().runtime.choices[group]
+            trained["run"][group] = HydraConfig.get().runtime.choices[group]
     for group in ("data", "corruption", "sampler"):
         trained[group] = changed(trained[group], config[group], group)
     restorer.sampler = instantiate(trained["sampler"])

@@ -1,44 +1,47 @@
-"""Contenders: named changes to an experiment, files of conf/contender/."""
+"""The command line of the running job."""
 
-from pathlib import Path
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from restoration.errors import UserError
-from restoration.run.config import leaves
-
-__all__ = ["check_contender", "contenders"]
+__all__ = ["Overrides", "below", "leaves"]
 
 
-def check_contender(config: DictConfig) -> None:
-    """Refuse a contender that something else on the command line overrules: its name would tell of another run.
+class Overrides:
+    """What the running job's command line sets. A config file may set the same keys."""
 
-    Raises:
-        UserError: names the key or group, and what it would have been.
-    """
-    runtime = HydraConfig.get().runtime
-    for name in contenders():
-        files = (Path(source.path) / "contender" / f"{name}.yaml" for source in runtime.config_sources)
-        own = OmegaConf.to_container(OmegaConf.load(next(file for file in files if file.is_file())))
-        assert isinstance(own, dict)
-        sets = {}
-        for default in own.pop("defaults", []):
-            for group, option in default.items():
-                group = group.removeprefix("override /")
-                sets[group] = (option, runtime.choices[group])
-        sets |= {key: (value, OmegaConf.select(config, key)) for key, value in leaves(own)}
-        for key, (wanted, found) in sets.items():
-            if wanted != found:
-                raise UserError(
-                    f"contender={name} is {key}={wanted}, but the command line has {key}={found}; leave one of them out"
-                )
+    def __init__(self) -> None:
+        parsed = OverridesParser.create().parse_overrides(list(HydraConfig.get().overrides.task))
+        self._values = {override.key_or_group: override for override in parsed}
+
+    @property
+    def keys(self) -> list[str]:
+        """Dotted keys and groups, in order."""
+        return list(self._values)
+
+    def given(self, key: str) -> bool:
+        """Whether the key, or one below it, is set."""
+        return any(below(name, [key]) for name in self._values)
+
+    @property
+    def ablations(self) -> list[str]:
+        """Names of the ablations: none, one, or several (`ablation=[noise,adaptive]`)."""
+        override = self._values.get("ablation")
+        chosen = None if override is None else override.value()
+        return [str(name) for name in (chosen if isinstance(chosen, list) else [chosen] if chosen else [])]
 
 
-def contenders() -> list[str]:
-    """The running job's contenders: none, one, or several at once (`contender=[noise,adaptive]`)."""
-    for override in HydraConfig.get().overrides.task:
-        key, _, names = override.partition("=")
-        if key == "contender" and names != "null":
-            return [name.strip() for name in names.strip("[]").split(",")]
-    return []
+def below(key: str, prefixes: tuple[str, ...] | list[str]) -> bool:
+    """Whether a dotted key is one of the prefixes, or below one."""
+    return any(key == prefix or key.startswith(f"{prefix}.") for prefix in prefixes)
+
+
+def leaves(config: Mapping[Any, Any], path: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted keys and values of everything that is not a mapping."""
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            yield from leaves(value, f"{path}{key}.")
+        else:
+            yield f"{path}{key}", value

@@ -1,84 +1,79 @@
-"""Going on with an interrupted run: from its last checkpoint, by its own config."""
+"""Resuming an interrupted run from its last checkpoint, with its own config."""
 
 from pathlib import Path
 from typing import Any
 
 import torch
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from restoration.errors import UserError
-from restoration.run.config import leaves
-from restoration.run.overrides import contenders
+from restoration.run.overrides import Overrides, below, leaves
 
 __all__ = ["last_checkpoint", "resumed"]
 
-# What a run is. All else may change on the way: how long it goes on, where its files are, how it is logged and judged.
+# What defines a run. All else may change on resume: its length, where its files are, how it is logged and evaluated.
 _FIXED = (
-    *("seed", "data", "corruption", "source", "prediction", "backbone", "objective", "optimizer", "schedule"),
-    *("callbacks.ema", "callbacks.staged_unfreezing"),
+    *("seed", "data", "corruption", "source", "prediction", "estimator", "backbone", "objective", "optimizer"),
+    *("schedule", "callbacks.ema", "callbacks.staged_unfreezing"),
 )
 _FREE = ("data.root", "data.device", "data.eval_batch_size", "backbone.encoder.weights", "source.restorer.path")
-# Beside the config proper, what `train` notes of a run in its checkpoints.
-_NOTES = ("experiment_name", "data_name", "corruption_name", "contender_name", "job", "images_behind")
+# Derived from the length of the run, which may change.
+_LENGTH = ("trainer.max_steps", "trainer.val_check_interval")
 
 
 def last_checkpoint(config: DictConfig, folder: Path) -> Path | None:
-    """Where to go on from, if anywhere; nothing is overwritten unasked.
+    """The checkpoint to resume from, if the run is resumed. Nothing is overwritten unasked.
 
     Raises:
-        UserError: the folder holds a run, and none was to be resumed; or the other way round.
+        UserError: the folder holds a run and resume=false, or the other way round; the checkpoint is damaged.
     """
     path = folder / "checkpoints" / "last.ckpt"
     if config.resume:
         if not path.is_file():
-            raise UserError(f"resume=true, but there is no {path}; give the name=… of the run to go on with")
+            raise UserError(f"resume=true, but there is no {path}; give the name=… of the run to resume")
         try:
             torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         except Exception as error:
             raise UserError(
-                f"{path} is damaged ({type(error).__name__}), so the run cannot go on; start anew with another name=…"
+                f"{path} is damaged ({type(error).__name__}), so the run cannot resume; start again with another name=…"
             ) from error
         return path
     if path.exists() or (folder / "metrics.json").exists():
-        raise UserError(f"{folder} holds a run; choose another name=…, or go on with it by resume=true")
+        raise UserError(f"{folder} holds a run; choose another name=…, or continue it with resume=true")
     return None
 
 
-def resumed(config: DictConfig, checkpoint: Path, folder: Path) -> tuple[DictConfig, dict[str, Any]]:
-    """The config of a run that goes on: the one its checkpoint carries, but for what the command line now asks for.
+def resumed(config: DictConfig, checkpoint: Path, folder: Path) -> DictConfig:
+    """The config of a resumed run: that of its checkpoint, with what the command line now sets.
 
     Args:
         config: as composed now.
         checkpoint: the run's last one.
         folder: of the run, which may have moved since.
 
-    Returns:
-        The config, and what `train` noted beside it.
-
     Raises:
-        UserError: the command line asks for another network, objective, data set or seed.
+        UserError: the command line sets another network, objective, data set or seed; an older version's checkpoint.
     """
-    carried = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)["config"]
-    notes = {name: carried.pop(name, None) for name in _NOTES}
+    carried: dict[str, Any] = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)["config"]
+    if "estimator" not in carried:
+        raise UserError(f"{checkpoint} was written by restoration 0.1; resume with version 0.1.0, or train again")
     begun = OmegaConf.create(carried)
     former = carried["folder"]
     for key, value in leaves(carried):
         if isinstance(value, str) and value.startswith(former):
             OmegaConf.update(begun, key, str(folder) + value.removeprefix(former))
-    asked = [override.lstrip("+~").partition("=")[0] for override in HydraConfig.get().overrides.task]
-    if contenders() and (other := "+".join(contenders())) != notes["contender_name"]:
-        raise UserError(f"resume=true: this run has contender={notes['contender_name']}, not {other}; leave it out")
+    overrides = Overrides()
+    if overrides.ablations and (other := "+".join(overrides.ablations)) != begun.run.ablation:
+        raise UserError(f"resume=true: this run has ablation={begun.run.ablation}, not {other}; leave it out")
     now, before = (dict(leaves(part)) for part in (config, begun))
     for key in now | before:
-        fixed = _below(key, asked) and _below(key, _FIXED) and not _below(key, _FREE)
+        fixed = below(key, overrides.keys) and below(key, _FIXED) and not below(key, _FREE)
         if fixed and (old := before.get(key)) != (new := now.get(key)):
             raise UserError(f"resume=true: this run has {key}={old}, not {new}; leave it out, or start a new run")
-    for key in asked:
-        if key not in ("experiment", "contender") and not key.startswith("hydra"):
+    for key in set(_LENGTH) & set(begun.run.derived):
+        OmegaConf.update(begun, key, None)
+    begun.run.derived = [key for key in begun.run.derived if key not in _LENGTH]
+    for key in overrides.keys:
+        if key not in ("experiment", "ablation") and not key.startswith("hydra"):
             OmegaConf.update(begun, key, OmegaConf.select(config, key), merge=False, force_add=True)
-    return begun, notes
-
-
-def _below(key: str, prefixes: tuple[str, ...] | list[str]) -> bool:
-    return any(key == prefix or key.startswith(f"{prefix}.") for prefix in prefixes)
+    return begun

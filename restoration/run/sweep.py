@@ -7,9 +7,9 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from restoration.compare import show
 from restoration.errors import UserError
 from restoration.report.folder import find
+from restoration.report.table import show
 
 __all__ = ["SweepTable"]
 
@@ -17,7 +17,7 @@ __all__ = ["SweepTable"]
 class SweepTable(Callback):
     """Prints the finished runs of a sweep side by side.
 
-    It grows with every job, failed ones too: where one has failed, Hydra skips what would come at the sweep's end.
+    After every job, because Hydra skips the end of a sweep in which a job has failed.
     """
 
     def __init__(self) -> None:
@@ -29,5 +29,5 @@ class SweepTable(Callback):
         try:
             self.folders.add(config.hydra.sweep.dir)
             show(find(sorted(self.folders)))
-        except UserError as error:  # no job has come as far as its evaluation
+        except UserError as error:  # no job has finished yet
             print(error)

@@ -1,33 +1,33 @@
 """From the source to the clean image in a given number of network evaluations."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from restoration.errors import UserError
+from restoration.flow import Field, column
 
-__all__ = ["Sampler", "Velocity"]
-
-# velocity(x_t (B, 3, H, W), t (B,)) → (B, 3, H, W)
-Velocity = Callable[[Tensor, Tensor], Tensor]
+__all__ = ["KeepFirst", "Sampler", "euler_step", "times"]
 
 
 class Sampler(ABC):
     """Integrates dx/dt = velocity(x, t) from t = 0 to t = 1.
 
     Args:
-        nfe: evaluations of the network unless the call says otherwise, 1 … 1000.
-        warp: (a, b) of the grid t = 1 − (1 − s^a)^b on uniform s, Kumaraswamy's distribution function: a above 1
-            makes the first steps short, b above 1 the last ones. (1, 1) is uniform; `restoration.tune` fits it.
-        keep: pixels of a smaller scale than this (`Context.scale`, twice the expected error, in [−1, 1] units) keep the
-            velocity of the first evaluation, by a share of 1 − (scale / keep)². That one leads to the estimate at
-            t = 0; a sample of what is nearly intact could only be worse. 0 samples every pixel.
+        nfe: default number of network evaluations, 1 … 1000.
+        warp: (a, b) of the time grid t = 1 − (1 − s^a)^b on uniform s, Kumaraswamy's distribution function: a > 1
+            makes the first steps short, b > 1 the last ones. (1, 1) is uniform; `restoration.tune` fits it.
+        keep: pixels with a smaller residual std than this (in [−1, 1] units) keep a share 1 − (residual_std / keep)²
+            of the first evaluation's velocity. That velocity leads to the posterior mean, and a sample of a nearly
+            intact pixel can only be worse. 0 samples every pixel.
 
     Attributes:
         evaluations: of the network in one step.
         order: of the global error.
+
+    Raises:
+        UserError: a warp or keep out of range.
     """
 
     evaluations: int
@@ -35,24 +35,26 @@ class Sampler(ABC):
 
     def __init__(self, nfe: int = 8, warp: tuple[float, float] = (1.0, 1.0), keep: float = 0.15) -> None:
         if keep < 0:
-            raise ValueError(f"sampler.keep={keep}: it must not be negative")
+            raise UserError(f"sampler.keep={keep}: it must not be negative")
         if len(warp) != 2 or min(warp) <= 0:
-            raise ValueError(f"sampler.warp={list(warp)}: two numbers above 0 are needed")
+            raise UserError(f"sampler.warp={list(warp)}: two numbers above 0 are needed")
         self.nfe = nfe
         self.warp = (float(warp[0]), float(warp[1]))
         self.keep = keep
 
-    def __call__(self, velocity: Velocity, x_0: Tensor, nfe: int | None = None, scale: Tensor | None = None) -> Tensor:
+    def __call__(
+        self, field: Field, x_0: Tensor, nfe: int | None = None, residual_std: Tensor | None = None
+    ) -> Tensor:
         """x_1 (B, 3, H, W) after exactly `nfe` evaluations.
 
-        Where the count is not a multiple of the solver's own, the last step is Euler's; one evaluation is one Euler
+        If the number is not a multiple of the solver's own, the last step is Euler's. One evaluation is one Euler
         step with every solver.
 
         Args:
-            velocity: the field.
+            field: the flow.
             x_0: (B, 3, H, W).
-            nfe: evaluations, 1 … 1000; None is the sampler's own number.
-            scale: (B, 1, H, W), what `keep` is compared with; None samples every pixel.
+            nfe: evaluations, 1 … 1000; None takes the sampler's own number.
+            residual_std: (B, 1, H, W), what `keep` is compared with; None samples every pixel.
 
         Raises:
             UserError: nfe outside 1 … 1000.
@@ -61,50 +63,64 @@ class Sampler(ABC):
         if not 1 <= nfe <= 1000:
             raise UserError(f"nfe={nfe}: choose 1 to 1000 network evaluations")
         whole, rest = divmod(nfe, self.evaluations)
-        grid = self.grid(whole + rest)
+        grid = self.time_grid(whole + rest)
         self.reset()
-        if scale is not None and self.keep:
-            velocity = keeping_first(velocity, (scale / self.keep).square().clamp(max=1))
+        if residual_std is not None and self.keep:
+            field = KeepFirst(field, (residual_std / self.keep).square().clamp(max=1))
         x = x_0
         for number, (t, t_next) in enumerate(zip(grid, grid[1:], strict=False)):
-            if number < whole:
-                x = self.step(velocity, x, t, t_next)
-            else:
-                x = x + (t_next - t) * velocity(x, times(x, t))
+            x = (self.step if number < whole else euler_step)(field, x, t, t_next)
         return x
 
-    def grid(self, steps: int) -> list[float]:
-        """The times between which steps are taken, from 0 to 1: steps + 1 of them, ascending.
+    def time_grid(self, steps: int) -> list[float]:
+        """The steps + 1 times from 0 to 1 between which steps are taken, ascending.
 
         Raises:
-            UserError: a warp so strong that two of them are one.
+            UserError: a warp so strong that two of them are equal.
         """
         a, b = self.warp
         s = torch.linspace(0, 1, steps + 1, dtype=torch.float64)
         t = 1 - (1 - s**a) ** b
         if not (t.diff() > 0).all():
-            raise UserError(f"sampler.warp={list(self.warp)} leaves some of {steps} steps no length; take less of it")
+            raise UserError(f"sampler.warp={list(self.warp)}: some of {steps} steps have no length; use a weaker warp")
         return t.tolist()
 
-    def reset(self) -> None:  # noqa: B027 (most solvers have nothing to forget)
+    def reset(self) -> None:  # noqa: B027 (most solvers have no memory)
         """Forget the last trajectory (solvers with memory)."""
 
     @abstractmethod
-    def step(self, velocity: Velocity, x: Tensor, t: float, t_next: float) -> Tensor:
+    def step(self, field: Field, x: Tensor, t: float, t_next: float) -> Tensor:
         """x at t_next."""
 
 
-def keeping_first(velocity: Velocity, changing: Tensor) -> Velocity:
-    """The velocity of the first call, but for a share `changing` in [0, 1] of it that follows the field."""
-    first: Tensor | None = None
+class KeepFirst(Field):
+    """A field that keeps the first evaluation's velocity, except for a share of it.
 
-    def kept(x: Tensor, t: Tensor) -> Tensor:
-        nonlocal first
-        now = velocity(x, t)
-        first = now if first is None else first
-        return torch.lerp(first, now, changing)
+    Args:
+        field: the field to evaluate.
+        share: (B, 1, H, W) in [0, 1], the share that follows the field.
+    """
 
-    return kept
+    def __init__(self, field: Field, share: Tensor) -> None:
+        self.field = field
+        self.share = share
+        self.first: Tensor | None = None
+
+    def velocity(self, x_t: Tensor, t: Tensor, r: Tensor | None = None) -> Tensor:
+        now = self.field.velocity(x_t, t, r)
+        self.first = now if self.first is None else self.first
+        return torch.lerp(self.first, now, self.share)
+
+    def clean(self, x_t: Tensor, t: Tensor) -> Tensor:
+        now = self.field.clean(x_t, t)
+        if self.first is None:
+            self.first = (now - x_t) / column(1 - t)
+        return torch.lerp(x_t + column(1 - t) * self.first, now, self.share)
+
+
+def euler_step(field: Field, x: Tensor, t: float, t_next: float) -> Tensor:
+    """Euler's step, as a step towards x̂_1: at t_next = 1 it is exactly x̂_1, however short the step."""
+    return torch.lerp(x, field.clean(x, times(x, t)), (t_next - t) / (1 - t))
 
 
 def times(x: Tensor, t: float) -> Tensor:

@@ -2,16 +2,17 @@
 
 from torch import Tensor
 
-from restoration.sampler.base import Sampler, Velocity, times
+from restoration.flow import Field
+from restoration.sampler.base import Sampler, euler_step
 
 __all__ = ["Euler"]
 
 
 class Euler(Sampler):
-    """First order, one evaluation a step. Its single step is the network's answer at t = 0."""
+    """First order, one evaluation per step. A single step returns the clean image predicted at t = 0."""
 
     evaluations = 1
     order = 1
 
-    def step(self, velocity: Velocity, x: Tensor, t: float, t_next: float) -> Tensor:
-        return x + (t_next - t) * velocity(x, times(x, t))
+    def step(self, field: Field, x: Tensor, t: float, t_next: float) -> Tensor:
+        return euler_step(field, x, t, t_next)

@@ -1,26 +1,27 @@
-"""An exponential multistep method, for networks that predict the clean image."""
+"""An exponential multistep method for predicted clean images."""
 
 import math
 
 import torch
 from torch import Tensor
 
-from restoration.sampler.base import Sampler, Velocity, times
+from restoration.flow import Field
+from restoration.sampler.base import Sampler, times
 
 __all__ = ["Exponential"]
 
 
 class Exponential(Sampler):
-    """Extrapolates the clean image in place of the slope: Adams–Bashforth of three steps, at one evaluation a step.
+    """Three-step Adams–Bashforth on the clean image instead of the slope, one evaluation per step.
 
-    With x̂ = x + (1 − t)·v, which moves less than v does, the flow's equation is dx/dt = (x̂ − x)/(1 − t). Over a step x̂
-    is taken for the parabola through its last three values, and the rest is solved exactly (Hochbruck and Ostermann
-    2010, "Exponential integrators", exponential Adams methods; Zhang and Chen 2023, "DEIS", extrapolate the noise so).
-    From a = 1 − t to b = 1 − t_next, with x̂ + d·s + e·s² at the time t + s,
+    x̂ = x + (1 − t)·v varies less than v. In terms of x̂ the flow is dx/dt = (x̂ − x)/(1 − t). Over a step, x̂ is
+    extrapolated by the parabola through its last three values, and the rest is solved exactly (Hochbruck and
+    Ostermann 2010, "Exponential integrators", exponential Adams methods; Zhang and Chen 2023, "DEIS", extrapolate the
+    noise in the same way). From a = 1 − t to b = 1 − t_next, with x̂ + d·s + e·s² at time t + s,
 
         x_next = b/a·x + (1 − b/a)·x̂ + d·(a − b − b·ln(a/b)) + e·(a² − b² − 2·a·b·ln(a/b)).
 
-    The first step, Euler's, and the second, a line's, know less and hold the order of the whole at two.
+    The first step is Euler's and the second extrapolates linearly, which limits the global order to two.
     """
 
     evaluations = 1
@@ -29,11 +30,11 @@ class Exponential(Sampler):
     def reset(self) -> None:
         self._past: list[tuple[float, Tensor]] = []
 
-    def step(self, velocity: Velocity, x: Tensor, t: float, t_next: float) -> Tensor:
-        clean = x + (1 - t) * velocity(x, times(x, t))
+    def step(self, field: Field, x: Tensor, t: float, t_next: float) -> Tensor:
+        clean = field.clean(x, times(x, t))
         a, b = 1 - t, 1 - t_next
         logarithm = b * math.log(a / b) if b > 0 else 0.0
-        x_next = b / a * x + (1 - b / a) * clean
+        x_next = torch.lerp(x, clean, 1 - b / a)
         if self._past:
             (before, older), *earlier = self._past
             slope, bend = (clean - older) / (t - before), torch.zeros_like(x)

@@ -2,18 +2,24 @@
 
 from torch import Tensor
 
-from restoration.sampler.base import Sampler, Velocity, times
+from restoration.flow import Field
+from restoration.sampler.base import Sampler, times
 
-__all__ = ["Midpoint"]
+__all__ = ["Midpoint", "midpoint_step"]
 
 
 class Midpoint(Sampler):
-    """Second order, two evaluations a step; never evaluates at t = 1, where the velocity is least known."""
+    """Second order, two evaluations per step. It never evaluates at t = 1, where the velocity is undetermined."""
 
     evaluations = 2
     order = 2
 
-    def step(self, velocity: Velocity, x: Tensor, t: float, t_next: float) -> Tensor:
-        half = (t_next - t) / 2
-        middle = x + half * velocity(x, times(x, t))
-        return x + (t_next - t) * velocity(middle, times(x, t + half))
+    def step(self, field: Field, x: Tensor, t: float, t_next: float) -> Tensor:
+        return midpoint_step(field, x, t, t_next)
+
+
+def midpoint_step(field: Field, x: Tensor, t: float, t_next: float) -> Tensor:
+    """A step with the slope at its middle."""
+    half = (t_next - t) / 2
+    middle = x + half * field.velocity(x, times(x, t))
+    return x + (t_next - t) * field.velocity(middle, times(x, t + half))

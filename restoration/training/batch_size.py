@@ -18,18 +18,18 @@ log = logging.getLogger(__name__)
 def largest_batch_size(restorer: Restorer, objective: Objective, image_size: int, limit: int = 4096) -> int:
     """Doubles the batch until a forward and backward pass of all parameters runs out of memory.
 
-    Answers with half of what still fitted, which leaves room for the optimiser, the average and validation.
+    Returns half of the largest batch that fits, which leaves room for the optimiser, the average and validation.
 
     Args:
         restorer, objective: what will be trained.
         image_size: pixels.
-        limit: where to stop at the latest.
+        limit: upper bound.
 
     Raises:
         UserError: there is no CUDA GPU, or not even a batch of 2 fits.
     """
     if not torch.cuda.is_available():
-        raise UserError("data.batch_size=auto needs a CUDA GPU to fill; give a number, such as data.batch_size=64")
+        raise UserError("data.batch_size=auto needs a CUDA GPU; give a number, such as data.batch_size=64")
     restorer = restorer.cuda()
     size = 2
     try:
@@ -50,14 +50,14 @@ def largest_batch_size(restorer: Restorer, objective: Objective, image_size: int
 def training_pass(
     restorer: Restorer, objective: Objective, size: int, pixels: int, device: str, dtype: torch.dtype | None
 ) -> None:
-    """A training step without its optimiser, forward and backward, on random images.
+    """Forward and backward pass of a training step on random images, without the optimiser.
 
     Args:
         restorer, objective: what is trained; the restorer on the device.
         size: of the batch.
         pixels: side of an image.
         device: "cpu" or "cuda".
-        dtype: of autocast; None is without.
+        dtype: of autocast; None is float32.
     """
     images = torch.rand(size, 3, pixels, pixels, device=device)
     index = torch.arange(size, device=device)

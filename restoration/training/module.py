@@ -1,6 +1,7 @@
-"""The thin shell that Lightning trains: optimise, log, delegate."""
+"""The Lightning module: optimise, log, delegate."""
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,23 +16,39 @@ from restoration.objective import Objective
 from restoration.restorer import Restorer
 from restoration.training.schedule import Schedule
 
-__all__ = ["RestorationModule"]
+__all__ = ["Clock", "RestorationModule"]
+
+
+@dataclass(frozen=True)
+class Clock:
+    """Where a training is, in images seen. Schedules and stages go by it.
+
+    Attributes:
+        seen: training images before this batch, on all devices.
+        per_step: images of one step of the restorer's optimiser, on all devices.
+        total: images of the whole run.
+    """
+
+    seen: int
+    per_step: int
+    total: int
 
 
 class RestorationModule(LightningModule):
     """Trains a restorer.
 
-    Every parameter group carries its own `peak_lr`, `start_step` and `end_step`; the schedule runs between them.
-    They are part of the optimiser's state, so a resumed run goes on with them.
+    The parameter groups of the restorer carry their own `peak_lr`, `start_images` and `end_images` (None: the end of
+    the run), between which the schedule runs. They are part of the optimiser's state, so a resumed run continues with
+    them. Further optimisers (a discriminator's, say) may stand beside it; their groups have no `peak_lr`.
 
     Args:
         restorer: what is trained.
         objective: what is minimised.
         optimizer: makes the optimiser from parameter groups.
-        schedule: the learning rate's course.
-        config: plain containers, written into every checkpoint so that it rebuilds itself.
+        schedule: of the learning rate.
+        config: plain containers, written into every checkpoint so that it can be rebuilt.
         seed: keys the draws of noise and time.
-        compile: compiles the backbone in place; checkpoint keys stay as they are.
+        compile: compiles the backbone in place; checkpoint keys do not change.
     """
 
     def __init__(
@@ -51,30 +68,41 @@ class RestorationModule(LightningModule):
         self.schedule = schedule
         self.config = config
         self.seed = seed
+        self.flops_per_batch: int | None = None
+        self._images_per_batch = 0
         if compile:
             restorer.backbone.compile()
 
     def configure_optimizers(self) -> Optimizer:
         optimizer = self.optimizer(
-            {"params": parameters, "name": name, "start_step": 0, "end_step": None}
-            for name, parameters in self.restorer.backbone.stages().items()
-            if parameters
+            {"params": parameters, "name": name, "start_images": 0, "end_images": None}
+            for name, parameters in self.restorer.parameter_groups().items()
         )
         for group in optimizer.param_groups:
             group["peak_lr"] = group["lr"]
         return optimizer
 
-    def on_train_start(self) -> None:
-        # Not sooner: to count the steps of whole epochs, Lightning makes the training loader, which in
-        # `configure_optimizers` would not know yet that a resumed run goes on in mid-epoch.
-        for group in self.trainer.optimizers[0].param_groups:
-            if group["end_step"] is None:
-                group["end_step"] = int(self.trainer.estimated_stepping_batches)
+    def scheduled_groups(self) -> list[dict[str, Any]]:
+        """The restorer's parameter groups, whatever other optimisers there are."""
+        return [group for optimizer in self.trainer.optimizers for group in optimizer.param_groups if "peak_lr" in group]
+
+    @property
+    def images_seen(self) -> int:
+        """Training images so far, on all devices."""
+        return self.trainer.fit_loop.epoch_loop.batch_progress.total.processed * self._images_per_batch
+
+    def clock(self, batch: Batch) -> Clock:
+        """The clock at the start of a training batch. All training batches are of one size."""
+        self._images_per_batch = len(batch) * self.trainer.world_size
+        per_step = self._images_per_batch * self.trainer.accumulate_grad_batches
+        return Clock(self.images_seen, per_step, int(self.trainer.estimated_stepping_batches) * per_step)
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        for group in self.trainer.optimizers[0].param_groups:
-            step = self.global_step - group["start_step"]
-            group["lr"] = group["peak_lr"] * self.schedule(step, max(1, group["end_step"] - group["start_step"]))
+        clock = self.clock(batch)
+        for group in self.scheduled_groups():
+            end = clock.total if group["end_images"] is None else group["end_images"]
+            step, steps = ((images - group["start_images"]) // clock.per_step for images in (clock.seen, end))
+            group["lr"] = group["peak_lr"] * self.schedule(step, max(1, steps))
             trains = group["params"][0].requires_grad
             self.log(f"lr/{group['name']}", group["lr"] if trains else 0.0)
 
@@ -83,7 +111,7 @@ class RestorationModule(LightningModule):
         loss, terms = self.objective(self.restorer, batch, keys)
         self.log("train/loss", loss.detach(), prog_bar=True, batch_size=len(batch))
         self.log_dict({f"train/{name}": value for name, value in terms.items()}, batch_size=len(batch))
-        # The terms too, for the guard that names the one which is not finite.
+        # With the terms, so that the guard can name the one that is not finite.
         return {"loss": loss, **terms}
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
@@ -94,11 +122,16 @@ class RestorationModule(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["config"] = self.config
+        checkpoint["images_seen"] = self.images_seen
+        checkpoint["images_per_batch"] = self._images_per_batch
         if "optimizer_states" in checkpoint:
             return
-        # Lightning leaves callbacks out of a checkpoint that holds weights only, and so would write the raw weights.
+        # Lightning leaves callbacks out of a weights-only checkpoint, which would then hold the raw weights.
         for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(callback, WeightAveraging):
                 callback.on_save_checkpoint(self.trainer, self, checkpoint)
         for name in ("current_model_state", "averaging_state"):
             checkpoint.pop(name, None)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self._images_per_batch = checkpoint["images_per_batch"]

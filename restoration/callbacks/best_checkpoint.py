@@ -1,0 +1,30 @@
+"""The best weights by a validation metric."""
+
+from pathlib import Path
+
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+
+__all__ = ["BestCheckpoint"]
+
+
+class BestCheckpoint(ModelCheckpoint):
+    """Lightning's `ModelCheckpoint` of the weights alone; it saves nothing in a run that does not log the metric.
+
+    Args:
+        dirpath: folder of the checkpoint.
+        filename: without its suffix.
+        monitor: the metric.
+        mode: "max" or "min".
+    """
+
+    def __init__(self, dirpath: str | Path, filename: str, monitor: str, mode: str) -> None:
+        super().__init__(dirpath, filename, monitor, mode=mode, save_weights_only=True, enable_version_counter=False)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self.monitor in trainer.callback_metrics:
+            super().on_validation_end(trainer, pl_module)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self.monitor in trainer.callback_metrics:
+            super().on_train_epoch_end(trainer, pl_module)

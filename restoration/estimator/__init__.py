@@ -1,0 +1,6 @@
+"""Estimators of the degradation: where the image is damaged, and by how much."""
+
+from restoration.estimator.base import Estimate, Estimator, Identity
+from restoration.estimator.blind import Blind, known_statistics
+
+__all__ = ["Blind", "Estimate", "Estimator", "Identity", "known_statistics"]

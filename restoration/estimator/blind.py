@@ -1,0 +1,192 @@
+"""Estimates the hole and the remaining error from the degraded image alone."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from restoration.estimator.base import Estimate, Estimator
+
+__all__ = ["Blind", "ErrorHead", "HoleHead", "fill", "known_statistics"]
+
+# log of a typical error: about what blur at severity ½ leaves.
+_TYPICAL_LOG_ERROR = -3.0
+# Below this share of the pixels a hole counts as absent: its size carries no information.
+_MIN_HOLE_SHARE = 0.002
+# The residual std is this factor above the expected error: an underestimate would limit the restoration.
+_MARGIN = 2.0
+# Typical error of a filled hole, in [−1, 1] units.
+_HOLE_ERROR = 0.25
+# Errors below half a grey level, in [−1, 1] units, count as zero.
+_ERROR_FLOOR = 0.5 * 2 / 255
+
+
+@dataclass(frozen=True)
+class BlindEstimate(Estimate):
+    """An estimate with what its loss needs.
+
+    Attributes:
+        hole_logit: (B, 1, H, W), log-odds of `hole`.
+        log_error: (B,), log of the root mean square of clean − degraded outside the hole, [−1, 1] units.
+    """
+
+    hole_logit: Tensor
+    log_error: Tensor
+
+
+class Blind(Estimator):
+    """Estimates the hole per pixel and the error of the rest per image.
+
+    The initial estimate is the degraded image with a smooth filling of the hole. The residual std is ½ in the hole, and
+    twice the expected error elsewhere. Both are trained on targets of their own: with gradients of the restoration
+    loss, the network reduced the residual std instead of learning to deblur.
+
+    Args:
+        width: channels.
+    """
+
+    def __init__(self, width: int = 32) -> None:
+        super().__init__()
+        self.hole = HoleHead(width)
+        self.features = nn.Sequential(
+            nn.PixelUnshuffle(2), nn.Conv2d(28, width, 3, padding=1), nn.SiLU(), nn.Conv2d(width, width, 3, padding=1)
+        )
+        self.error = ErrorHead(width)
+
+    def forward(self, degraded: Tensor, mask: Tensor | None = None) -> BlindEstimate:
+        hole_logit = self.hole(degraded)
+        hole = torch.sigmoid(hole_logit.detach()) if mask is None else mask.to(hole_logit)
+        # Only pixels that are surely known may spread: on coarse pyramid levels a trace of black would dominate.
+        filled = fill(degraded, (1 - 4 * hole).clamp(min=0))
+        initial = degraded + hole * (filled - degraded)
+        log_error = self.error(self.features(torch.cat([degraded, initial, 2 * hole - 1], dim=1)), hole)
+        known = (_MARGIN * log_error.detach().exp()).clamp(max=1.0)
+        residual_std = hole * _MARGIN * _HOLE_ERROR + (1 - hole) * known[:, None, None, None]
+        return BlindEstimate(initial, residual_std, hole, hole_logit, log_error)
+
+    def loss(self, estimate: Estimate, degraded: Tensor, clean: Tensor, mask: Tensor) -> dict[str, Tensor]:
+        """Cross-entropy of the hole, and squared error of the log error. The mask is a target only."""
+        assert isinstance(estimate, BlindEstimate)
+        hole = F.binary_cross_entropy_with_logits(estimate.hole_logit.float(), mask.float())
+        known = (~mask).float()
+        square = (clean - degraded).square().mean(dim=1, keepdim=True)
+        mean_square = (square * known).sum(dim=(1, 2, 3)) / known.sum(dim=(1, 2, 3)).clamp(min=1)
+        log_error = (mean_square + _ERROR_FLOOR**2).log() / 2
+        return {"hole": hole, "error": (estimate.log_error - log_error).square().mean()}
+
+
+class HoleHead(nn.Module):
+    """Estimates per pixel whether it was erased.
+
+    Erased pixels are exactly black, and few others of a blurred image are. The estimate starts from that, and the
+    network corrects it (night sky; white pixels of salt and pepper). It runs at half resolution; dilation gives a
+    receptive field of about thirty pixels.
+
+    Args:
+        width: channels.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        last = nn.Conv2d(width, 4, 3, padding=1)
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)  # type: ignore[arg-type]
+        self.network = nn.Sequential(
+            nn.PixelUnshuffle(2),
+            nn.Conv2d(20, width, 3, padding=1),
+            nn.SiLU(),
+            nn.Conv2d(width, width, 3, padding=2, dilation=2),
+            nn.SiLU(),
+            nn.Conv2d(width, width, 3, padding=4, dilation=4),
+            nn.SiLU(),
+            last,
+            nn.PixelShuffle(2),
+        )
+
+    def forward(self, degraded: Tensor) -> Tensor:
+        """Log-odds float32 (B, 1, H, W) that a pixel was erased, from (B, 3, H, W) in [−1, 1]."""
+        # 1 at the extreme value, 1/e one grey level away: finer than a 16-bit convolution can resolve.
+        levels = ((degraded + 1) * 127.5).clamp(0, 255)
+        black = (-levels.amax(dim=1, keepdim=True)).exp()
+        white = (levels.amin(dim=1, keepdim=True) - 255).exp()
+        # Log-odds of ±4: the initial certainty is 98 %.
+        return self.network(torch.cat([degraded, black, white], dim=1)).float() + (8 * black - 4)
+
+
+class ErrorHead(nn.Module):
+    """Estimates per image how far the known region is from the clean image.
+
+    It reads local features averaged over the known region (sharpness), and the size of the hole if there is one: in
+    training the two are correlated, and sharpness alone does not tell a smooth image from a blurred one. For half of
+    the training images the hole is hidden, so that an image without a hole is not taken for an intact one.
+
+    Args:
+        channels: of the local features.
+        hidden: width of its layer.
+    """
+
+    def __init__(self, channels: int, hidden: int = 64) -> None:
+        super().__init__()
+        self.network = nn.Sequential(nn.Linear(2 * channels + 2, hidden), nn.SiLU(), nn.Linear(hidden, 1))
+
+    def forward(self, features: Tensor, hole: Tensor) -> Tensor:
+        """The log error (B,) from features (B, C, H/2, W/2) and the hole (B, 1, H, W) in [0, 1]."""
+        area = (hole > 0.5).float().mean(dim=(1, 2, 3))[:, None]
+        seen = (area > _MIN_HOLE_SHARE).float()
+        if self.training:
+            # Every other image. The order of the images is random already.
+            seen = seen * (torch.arange(len(seen), device=seen.device) % 2)[:, None]
+        # The hole covers at most a few tenths of the image; the factor brings its size to the scale of the statistics.
+        inputs = torch.cat([known_statistics(features, hole), seen, 10 * area * seen], dim=1)
+        return self.network(inputs).float()[:, 0] + _TYPICAL_LOG_ERROR
+
+
+def known_statistics(features: Tensor, hole: Tensor) -> Tensor:
+    """Mean and log energy of each feature over the known region: float32 (B, 2·C).
+
+    Args:
+        features: (B, C, H/2, W/2).
+        hole: (B, 1, H, W) in [0, 1].
+    """
+    known = 1 - F.avg_pool2d(hole, 2)
+    weight = known / known.sum(dim=(2, 3), keepdim=True).clamp(min=1.0)
+    features = features.float()
+    mean = (features * weight).sum(dim=(2, 3))
+    energy = (features.square() * weight).sum(dim=(2, 3))
+    return torch.cat([mean, (energy + 1e-4).log()], dim=1)
+
+
+@torch.no_grad()
+def fill(images: Tensor, known: Tensor, relaxations: int = 4) -> Tensor:
+    """Smooth filling of unknown pixels by pull-push (Gortler et al. 1996, "The Lumigraph"). No gradient.
+
+    Weighted means are taken down a pyramid to a single pixel, then back up to where weight is missing. A few averages
+    over neighbours per level remove the traces of the grid. The result is close to the harmonic filling.
+
+    Args:
+        images: (B, 3, H, W).
+        known: (B, 1, H, W) in [0, 1], the weight of a pixel; where it is 1, the image is unchanged.
+        relaxations: averages over neighbours per level.
+
+    Returns:
+        float32 (B, 3, H, W).
+    """
+    with torch.autocast(images.device.type, enabled=False):
+        weights = [known.float()]
+        sums = [images.float() * weights[0]]
+        while max(sums[-1].shape[-2:]) > 1:
+            total, weight = (
+                4 * F.avg_pool2d(finer[-1], 2, ceil_mode=True, count_include_pad=False) for finer in (sums, weights)
+            )
+            weights.append(weight.clamp(max=1.0))
+            sums.append(total * (weights[-1] / weight.clamp(min=1e-6)))
+        filled = sums[-1] / weights[-1].clamp(min=1e-6)
+        neighbours = images.new_tensor([[1, 2, 1], [2, 0, 2], [1, 2, 1]]).float().div(12).expand(3, 1, 3, 3)
+        for total, weight in zip(sums[-2::-1], weights[-2::-1], strict=True):
+            around = F.interpolate(filled, size=total.shape[-2:], mode="bilinear", align_corners=False)
+            filled = total + (1 - weight) * around
+            for _ in range(relaxations):
+                around = F.conv2d(F.pad(filled, (1, 1, 1, 1), mode="replicate"), neighbours, groups=3)
+                filled = total + (1 - weight) * around
+        return filled

@@ -1,0 +1,79 @@
+"""Distances between two images, per image."""
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor
+
+__all__ = ["AdaptiveSquaredError", "LogSquaredError", "PixelError", "RegionLogSquaredError", "SquaredError"]
+
+
+class PixelError(ABC):
+    """How far two images are apart."""
+
+    @abstractmethod
+    def __call__(self, prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
+        """(B,) from (B, 3, H, W) twice and the hole, bool (B, 1, H, W)."""
+
+
+class SquaredError(PixelError):
+    """The mean over pixels of the squared difference; minimised by the posterior mean."""
+
+    def __call__(self, prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
+        return (prediction - target).square().mean(dim=(1, 2, 3))
+
+
+class AdaptiveSquaredError(PixelError):
+    """‖Δ‖² / sg(‖Δ‖² + c)^p: images with a large error get less weight (Geng et al. 2025, "Mean flows").
+
+    At p = 1 the gradient is that of `LogSquaredError`; p = 0 is `SquaredError`.
+
+    Args:
+        power: p in [0, 1].
+        floor: c, of the mean over pixels, in the flow's space.
+    """
+
+    def __init__(self, power: float = 0.5, floor: float = 1e-3) -> None:
+        self.power = power
+        self.floor = floor
+
+    def __call__(self, prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
+        error = (prediction - target).square().mean(dim=(1, 2, 3))
+        return error / (error.detach() + self.floor) ** self.power
+
+
+class LogSquaredError(PixelError):
+    """The logarithm of each image's mean squared difference: the mean PSNR, in which easy images count as much.
+
+    Args:
+        floor: added to the squared difference, in the flow's space; smaller errors count little.
+    """
+
+    def __init__(self, floor: float = 1e-4) -> None:
+        self.floor = floor
+
+    def __call__(self, prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
+        return ((prediction - target).square().mean(dim=(1, 2, 3)) + self.floor).log()
+
+
+class RegionLogSquaredError(PixelError):
+    """The mean of the logarithms of the hole and of the known region: their PSNRs.
+
+    In a single logarithm the error of a large hole hides that of the known region, and the other way round.
+
+    Args:
+        floor: as in `LogSquaredError`.
+    """
+
+    def __init__(self, floor: float = 1e-4) -> None:
+        self.floor = floor
+
+    def __call__(self, prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
+        square = (prediction - target).square().mean(dim=1, keepdim=True)
+        total, regions = torch.zeros_like(square[:, 0, 0, 0]), torch.zeros_like(square[:, 0, 0, 0])
+        for region in (mask, ~mask):
+            pixels = region.sum(dim=(1, 2, 3))
+            error = (square * region).sum(dim=(1, 2, 3)) / pixels.clamp(min=1)
+            total = total + torch.where(pixels > 0, (error + self.floor).log(), 0.0)
+            regions = regions + (pixels > 0)
+        return total / regions

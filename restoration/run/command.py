@@ -1,0 +1,128 @@
+"""Commands: their config folder, and errors for two kinds of people."""
+
+import functools
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException, InstantiationException
+from hydra.types import RunMode
+from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from restoration.errors import UserError
+from restoration.run.keys import allow_any_key, check_keys, reference_config
+
+__all__ = ["CONF", "command", "hydra_command", "output_folder", "user_message"]
+
+log = logging.getLogger(__name__)
+
+# A wheel carries the folder inside the package; in the repository it stands beside it.
+_PACKAGE = Path(__file__).parents[1]
+CONF = next(folder for folder in (_PACKAGE / "conf", _PACKAGE.parent / "conf") if (folder / "train.yaml").is_file())
+
+
+def output_folder(folder: Path) -> Path:
+    """Makes the folder if it is missing, before any work that would be lost. UserError if that is not possible."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"output {folder} cannot be a folder ({error.strerror}); give another") from error
+    return folder
+
+
+def user_message(error: BaseException) -> str | None:
+    """The one line for the user, if the error is one that the user can fix; None for a programmer's error.
+
+    A `UserError` anywhere in the chain of causes, an invalid config, and arguments that a constructor refuses are the
+    user's. Any other exception inside a constructor or a step is not.
+    """
+    link: BaseException | None = error
+    while link is not None:
+        if isinstance(link, UserError):
+            return str(link)
+        link = link.__cause__
+    if isinstance(error, InstantiationException):
+        cause, key = error.__cause__, str(error).rpartition("full_key: ")[2] if "full_key: " in str(error) else ""
+        if cause is not None and not _is_validation(cause):
+            return None
+        reason = str(cause or error).splitlines()[0]
+        return f"{key}: {reason}" if key else reason
+    return str(error).splitlines()[0] if isinstance(error, OmegaConfBaseException | HydraException) else None
+
+
+def _is_validation(error: BaseException) -> bool:
+    """Whether a constructor refused its arguments: a wrong call, or a library's own check.
+
+    That is so if no line of this package or of a user's code ran between the call and the error.
+    """
+    files = [Path(frame.filename) for frame in traceback.extract_tb(error.__traceback__)]
+    calls = [number for number, file in enumerate(files) if file.is_relative_to(Path(hydra.__file__).parent)]
+    inside = files[max(calls, default=-1) + 1 :]
+    library = all("site-packages" in file.parts and not file.is_relative_to(_PACKAGE) for file in inside)
+    return isinstance(error, TypeError | ValueError | MisconfigurationException) and library
+
+
+def command(task: Callable[..., Any]) -> Callable[..., Any]:
+    """A command's task: a user's error becomes one line on stderr and exit status 2, others keep their traceback.
+
+    With a log file the traceback is in it too. HYDRA_FULL_ERROR=1 always shows everything. A job of a multirun raises
+    instead, so that the other jobs still run; SIGTERM ends with status 143.
+    """
+
+    @functools.wraps(task)
+    def run(*arguments: Any) -> Any:
+        try:
+            return task(*arguments)
+        except SIGTERMException:
+            sys.exit(143)
+        except Exception as error:
+            message = user_message(error)
+            if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
+                log.error("job failed: %s", message or type(error).__name__, exc_info=None if message else error)
+                # A kept exception keeps its frames, and they keep the model.
+                traceback.clear_frames(error.__traceback__)
+                raise
+            if os.environ.get("HYDRA_FULL_ERROR"):
+                raise
+            if message is not None:
+                print(f"error: {message}", file=sys.stderr)
+                sys.exit(2)
+            if not logging.getLogger().hasHandlers():
+                raise
+            log.critical("%s", type(error).__name__, exc_info=error)
+            sys.exit(1)
+
+    return run
+
+
+def hydra_command(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callable[[], None]]:
+    """Makes a command of a task that takes a config: strict keys, any Lightning key, errors as `command` shows them.
+
+    Args:
+        config_name: of the file in `conf/`.
+    """
+
+    def decorate(task: Callable[[DictConfig], None]) -> Callable[[], None]:
+        @functools.wraps(task)
+        def checked(config: DictConfig) -> None:
+            check_keys(config, reference_config())
+            task(config)
+
+        composed = hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(command(checked))
+
+        @functools.wraps(task)
+        def main() -> None:
+            sys.argv[1:] = allow_any_key(sys.argv[1:])
+            composed()
+
+        return main
+
+    return decorate

@@ -1,0 +1,58 @@
+"""What the hardware decides: precision and device."""
+
+import logging
+
+import torch
+
+from restoration.errors import UserError
+
+__all__ = ["autocast_dtype", "resolve_precision", "usable_device"]
+
+log = logging.getLogger(__name__)
+
+# Those of Lightning's names that keep float32 weights, without aliases.
+PRECISIONS = ("auto", "32-true", "16-mixed", "bf16-mixed")
+
+
+def resolve_precision(precision: str | int, accelerator: str) -> str | int:
+    """What `trainer.precision=auto` means on this hardware; the other names of `PRECISIONS` are kept.
+
+    bfloat16 on hardware that multiplies in it, float16 on older GPUs, float32 on other CPUs, where bfloat16 is
+    emulated and two to three times slower.
+
+    Raises:
+        UserError: another name, or 16-mixed without a CUDA GPU (Lightning would use bfloat16).
+    """
+    if precision not in PRECISIONS:
+        raise UserError(f"precision={precision}: choose one of {', '.join(PRECISIONS)}")
+    gpu = accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+    if precision == "16-mixed" and not gpu:
+        raise UserError("precision=16-mixed needs a CUDA GPU; on a CPU use auto, bf16-mixed or 32-true")
+    if precision != "auto":
+        return precision
+    if gpu:
+        chosen = "bf16-mixed" if torch.cuda.get_device_capability() >= (8, 0) else "16-mixed"
+        where = torch.cuda.get_device_name()
+    else:
+        fast = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+        chosen = "bf16-mixed" if fast else "32-true"
+        where = "CPU with bfloat16 instructions" if fast else "CPU without bfloat16 instructions"
+    log.info("precision: %s (%s)", chosen, where)
+    return chosen
+
+
+def autocast_dtype(precision: str | int) -> torch.dtype | None:
+    """The autocast type of this precision outside the trainer; None is float32."""
+    if "mixed" not in str(precision):
+        return None
+    return torch.float16 if str(precision).startswith("16") else torch.bfloat16
+
+
+def usable_device(name: str) -> torch.device:
+    """The device of that name; auto is a GPU if there is one. UserError if it cannot be used."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"device={name} cannot be used here ({str(error).splitlines()[0]}); try device=cpu") from error

@@ -1,0 +1,120 @@
+"""One resolved config per run: everything that follows from other choices is filled in, once."""
+
+import logging
+import math
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from hydra.utils import instantiate
+from lightning.pytorch import Trainer
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from restoration.errors import UserError, whole_number
+from restoration.restorer import Restorer, read_checkpoint
+from restoration.run.hardware import resolve_precision
+from restoration.run.overrides import Overrides
+from restoration.training.batch_size import largest_batch_size
+
+__all__ = ["describe_run", "resolve"]
+
+log = logging.getLogger(__name__)
+
+
+def describe_run(config: DictConfig) -> None:
+    """Fills in `config.run`: the names under which a new run appears in tables, logs and dashboards."""
+    hydra = HydraConfig.get()
+    choices = hydra.runtime.choices
+    job = hydra.job.num if hydra.mode == RunMode.MULTIRUN else None
+    ablation = "+".join(Overrides().ablations) or None
+    label = "/".join(str(part) for part in (config.name, job, ablation) if part is not None)
+    names = {group: choices[group] for group in ("experiment", "data", "corruption")}
+    group = None if job is None else str(config.name)
+    with open_dict(config):
+        config.run = {**names, "ablation": ablation, "label": label, "group": group, "derived": [], "images_before": 0}
+
+
+def resolve(config: DictConfig) -> dict[str, Any]:
+    """The config with precision, batch size, steps and validations filled in, as plain containers.
+
+    This is what the run uses, and what config.yaml, the loggers and the checkpoints hold. `config.run.derived` lists
+    the keys that were filled in, so that a resumed run derives its length again.
+
+    Raises:
+        UserError: a value is missing or out of range.
+    """
+    with open_dict(config):
+        _check(config)
+        if isinstance(config.evaluation.nfe, int):
+            config.evaluation.nfe = [config.evaluation.nfe]  # files take its first
+        _fill(config, "trainer.precision", _precision)
+        if "restorer" in config.source and not config.run.images_before:
+            config.run.images_before = _images_before(config.source.restorer.path)
+        _fill(config, "data.batch_size", _batch_size)
+        _fill(config, "trainer.max_steps", _max_steps)
+        _fill(config, "trainer.val_check_interval", _val_check_interval)
+    OmegaConf.set_readonly(config, True)
+    return OmegaConf.to_container(config, resolve=True)  # type: ignore[return-value]
+
+
+def _check(config: DictConfig) -> None:
+    for name in ("logger", "callbacks"):
+        if name in config.trainer:
+            raise UserError(
+                f"trainer.{name} would be ignored; loggers and callbacks are set in the groups logger and callbacks, "
+                "such as logger.wandb=null or callbacks.early_stopping=null"
+            )
+    whole_number("validations", config.validations, 1)
+    if config.trainer.precision != "auto":
+        resolve_precision(config.trainer.precision, config.trainer.get("accelerator", "auto"))
+    if "source.restorer.path" in OmegaConf.missing_keys(config):
+        raise UserError("give source.restorer.path=…/checkpoints/best.ckpt of a regression")
+
+
+def _fill(config: DictConfig, key: str, derive: Any) -> None:
+    """Sets a key that is null or "auto"."""
+    if OmegaConf.select(config, key) in (None, "auto"):
+        OmegaConf.update(config, key, derive(config))
+        config.run.derived = [*config.run.derived, key]
+
+
+def _precision(config: DictConfig) -> str | int:
+    return resolve_precision("auto", config.trainer.get("accelerator", "auto"))
+
+
+def _batch_size(config: DictConfig) -> int:
+    plain: Any = OmegaConf.to_container(config, resolve=True)
+    return largest_batch_size(Restorer.build(plain), instantiate(config.objective), config.data.image_size)
+
+
+def _max_steps(config: DictConfig) -> int:
+    if config.trainer.get("max_epochs") is not None:
+        return -1
+    return math.ceil(config.budget.images / (config.data.batch_size * _accumulated(config) * _devices(config.trainer)))
+
+
+def _val_check_interval(config: DictConfig) -> int | float:
+    steps = config.trainer.max_steps
+    if steps <= 0:
+        config.trainer.check_val_every_n_epoch = 1
+        return 1.0
+    # A short run is validated once, at its end: before step 100 there is little to see.
+    return min(steps, max(100, steps // config.validations)) * _accumulated(config)  # Lightning counts batches
+
+
+def _accumulated(config: DictConfig) -> int:
+    return config.trainer.get("accumulate_grad_batches", 1)
+
+
+def _devices(trainer: DictConfig) -> int:
+    """On how many devices Lightning would train."""
+    names = ("accelerator", "devices", "num_nodes", "strategy")
+    chosen = {name: trainer[name] for name in names if name in trainer}
+    return Trainer(**chosen, logger=False, enable_checkpointing=False, enable_progress_bar=False).world_size
+
+
+def _images_before(path: str | Path) -> int:
+    """Images that the regression inside the source has seen: its training is part of this run's cost."""
+    checkpoint = read_checkpoint(path)
+    return checkpoint["images_seen"] + checkpoint["config"]["run"]["images_before"]
