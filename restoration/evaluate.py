@@ -3,8 +3,6 @@
 python -m restoration.evaluate checkpoint=outputs/blur_erase/first/checkpoints/best.ckpt
 """
 
-import csv
-import json
 import logging
 import sys
 from pathlib import Path
@@ -15,12 +13,11 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from restoration.backbone import Encoder
-from restoration.compare import show
 from restoration.errors import UserError
-from restoration.metrics.evaluation import EvaluationResult
 from restoration.metrics.frechet import FrechetDistance
-from restoration.metrics.pictures import grid, nfe_curve
 from restoration.report.folder import Report
+from restoration.report.table import show
+from restoration.report.write import write_results
 from restoration.restorer import Restorer
 from restoration.run.checkpoint import open_checkpoint
 from restoration.run.config import (
@@ -34,7 +31,7 @@ from restoration.run.config import (
 )
 from restoration.tune import tune_on_selection
 
-__all__ = ["describe", "evaluate", "frechet_over", "run_name", "write_results"]
+__all__ = ["describe", "evaluate", "frechet_over", "run_name"]
 
 log = logging.getLogger(__name__)
 
@@ -77,21 +74,6 @@ def _distance(own: dict[str, Any] | None, asked: DictConfig) -> FrechetDistance 
             raise UserError(f"no Fréchet distance by frechet.{', frechet.'.join(changes)}: {error}") from error
         log.warning("no Fréchet distance: %s", error)
         return None
-
-
-def write_results(result: EvaluationResult, run: dict[str, Any], folder: Path) -> Report:
-    """metrics.json and per_image.csv in the folder, curve.png and grid.png in its images/."""
-    images = folder / "images"
-    images.mkdir(parents=True, exist_ok=True)
-    metrics = {**result.report, "run": run}
-    (folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
-    with (folder / "per_image.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, result.rows[0].keys())
-        writer.writeheader()
-        writer.writerows(result.rows)
-    grid(result.pictures).save(images / "grid.png")
-    nfe_curve(metrics).savefig(images / "curve.png")
-    return Report(folder, metrics)
 
 
 def run_name(config: dict[str, Any]) -> str:

@@ -23,10 +23,11 @@ from lightning.pytorch.loggers import Logger, WandbLogger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from restoration.compare import show
 from restoration.errors import UserError, whole_number
-from restoration.evaluate import describe, frechet_over, run_name, write_results
+from restoration.evaluate import describe, frechet_over, run_name
 from restoration.report.folder import Report
+from restoration.report.table import show
+from restoration.report.write import write_results
 from restoration.restorer import Restorer, self_contained
 from restoration.run.config import (
     allow_any_key,

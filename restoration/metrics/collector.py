@@ -10,12 +10,12 @@ from restoration.batch import Batch
 from restoration.metrics.frechet import FrechetDistance, GroupedStatistics
 from restoration.metrics.image import gradient_energy
 from restoration.metrics.method_results import MethodResults
+from restoration.metrics.samples import SampledRestorer
 from restoration.metrics.summary import QUALITY, group_table, kind_groups, plain, severity_groups, stack_columns
 
 __all__ = ["Collector"]
 
-EXAMPLES = 8
-"""How many images the image grid shows."""
+EXAMPLES = 8  # images in grid.png
 
 
 class Collector:
@@ -37,11 +37,7 @@ class Collector:
         self._examples: dict[str, list[Tensor]] = {}
 
     def add(self, batch: Batch, outputs: dict[Any, list[Tensor]]) -> None:
-        """Adds a batch.
-
-        Args:
-            outputs: method -> its samples (B, 3, H, W).
-        """
+        """Adds a batch and the outputs for it: method -> samples (B, 3, H, W)."""
         for method, samples in outputs.items():
             self.methods[method].add(samples, batch, None if method in self.baselines else self.frechet)
         if self.frechet is not None:
@@ -59,22 +55,21 @@ class Collector:
                 self._examples.setdefault(title, []).append(images[: EXAMPLES - self.n].float().cpu())
         self.n += len(batch)
 
-    def report(self, seed: int, bins: int, solver: str, images_per_second: dict[int, float]) -> dict[str, Any]:
+    def report(self, source: SampledRestorer, bins: int) -> dict[str, Any]:
         """The content of metrics.json, except for the time of the whole evaluation.
 
         Args:
-            seed: of the evaluation, also used for the bootstrap.
+            source: of the restored images; its seed is also the bootstrap's.
             bins: number of severity intervals.
-            solver: its name.
-            images_per_second: for each NFE.
         """
+        seed, solver = source.seed, type(source.restorer.sampler).__name__
         images = stack_columns(self._images)
         tables = {method: results.table(images["texture_clean"], seed) for method, results in self.methods.items()}
         if self.frechet is not None and self.n > 1:
             for method in ("identity", *self.nfe):
                 tables[method] |= self.methods[method].frechet_table(self.frechet.name, self._clean_features)
         by_nfe = [
-            {"nfe": nfe, "solver": solver, **tables[nfe], "images_per_second": images_per_second[nfe]}
+            {"nfe": nfe, "solver": solver, **tables[nfe], "images_per_second": source.images_per_second(nfe)}
             for nfe in self.nfe
         ]
         identity = self.methods["identity"].columns()

@@ -13,7 +13,8 @@ from restoration.errors import UserError, whole_number
 from restoration.metrics.classical import biharmonic_fill, diffusion_fill, mean_fill
 from restoration.metrics.collector import Collector
 from restoration.metrics.frechet import FrechetDistance
-from restoration.metrics.samples import ImageRestorer, SampledRestorer, sample_metrics, solver_error
+from restoration.metrics.samples import SampledRestorer, sample_metrics, solver_error
+from restoration.restorer import Restorer
 from restoration.sampler import Euler
 
 __all__ = ["Evaluation", "EvaluationResult"]
@@ -89,7 +90,7 @@ class Evaluation:
         self.seed, self.frechet, self.dtype = seed, frechet, dtype
 
     @torch.no_grad()
-    def __call__(self, restorer: ImageRestorer, batches: Iterable[Batch]) -> EvaluationResult:
+    def __call__(self, restorer: Restorer, batches: Iterable[Batch]) -> EvaluationResult:
         """Evaluates one restorer.
 
         Args:
@@ -115,10 +116,9 @@ class Evaluation:
             raise UserError("there are no images to evaluate: the data set is empty")
 
         # Summarise.
-        speed = {nfe: source.images_per_second(nfe) for nfe in self.nfe}
-        report = collector.report(self.seed, self.bins, type(restorer.sampler).__name__, speed)
+        report = collector.report(source, self.bins)
         report["seconds"] = time.perf_counter() - start
-        report["images_per_second"] = speed[self.nfe[0]]
+        report["images_per_second"] = report["restored"]["images_per_second"]
         return EvaluationResult(report, collector.rows(), collector.examples())
 
     def _first_images(self, batches: Iterable[Batch]) -> Iterable[Batch]:

@@ -2,7 +2,7 @@
 
 import time
 from collections import defaultdict
-from typing import Any, Protocol
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -10,19 +10,10 @@ from torch import Tensor
 from restoration.batch import Batch
 from restoration.keyed import fold
 from restoration.metrics.image import psnr
+from restoration.restorer import Restorer
 from restoration.sampler import Sampler
 
-__all__ = ["ImageRestorer", "SampledRestorer", "sample_metrics", "solver_error"]
-
-
-class ImageRestorer(Protocol):
-    """The part of a `Restorer` that an evaluation uses."""
-
-    sampler: Any
-
-    def restore(
-        self, degraded: Tensor, keys: Tensor, nfe: int | None = None, sampler: Sampler | None = None
-    ) -> Tensor: ...
+__all__ = ["SampledRestorer", "sample_metrics", "solver_error"]
 
 
 class SampledRestorer:
@@ -34,7 +25,7 @@ class SampledRestorer:
         dtype: of the network's multiplications; None is float32.
     """
 
-    def __init__(self, restorer: ImageRestorer, seed: int, dtype: torch.dtype | None) -> None:
+    def __init__(self, restorer: Restorer, seed: int, dtype: torch.dtype | None) -> None:
         self.restorer, self.seed, self.dtype = restorer, seed, dtype
         self._is_random: dict[int, bool] = {}
         self._runs: dict[int, list[tuple[int, float]]] = defaultdict(list)
@@ -48,17 +39,14 @@ class SampledRestorer:
 
     def timed_restore(self, batch: Batch, nfe: int) -> Tensor:
         """The first sample; the time it takes counts for `images_per_second`."""
-        self._synchronize(batch)
+        device = batch.clean.device
+        synchronize = partial(torch.cuda.synchronize, device) if device.type == "cuda" else lambda: None
+        synchronize()
         start = time.perf_counter()
         restored = self.restore(batch, nfe)
-        self._synchronize(batch)
+        synchronize()
         self._runs[nfe].append((len(batch), time.perf_counter() - start))
         return restored
-
-    @staticmethod
-    def _synchronize(batch: Batch) -> None:
-        if batch.clean.is_cuda:
-            torch.cuda.synchronize(batch.clean.device)
 
     def images_per_second(self, nfe: int) -> float:
         """Without the first of several batches, which includes compilation and warm-up."""
@@ -66,11 +54,7 @@ class SampledRestorer:
         return sum(images for images, _ in runs) / sum(seconds for _, seconds in runs)
 
     def is_random(self, batch: Batch, nfe: int, restored: Tensor) -> bool:
-        """Whether the noise changes the result at that NFE; tested once, on up to eight images.
-
-        Args:
-            restored: the first sample of the batch.
-        """
+        """Whether another sample differs from the first, `restored`; tested once per NFE, on up to eight images."""
         if nfe not in self._is_random:
             few = batch.first(8)
             distance = (restored[: len(few)] - self.restore(few, nfe, sample=1)).abs().max()

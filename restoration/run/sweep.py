@@ -7,9 +7,9 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from restoration.compare import show
 from restoration.errors import UserError
 from restoration.report.folder import find
+from restoration.report.table import show
 
 __all__ = ["SweepTable"]
 
