@@ -23,35 +23,32 @@ from rich.table import Table
 
 from restoration.errors import UserError
 from restoration.objective import Objective
-from restoration.restorer import Restorer
-from restoration.run.config import autocast_dtype, command, resolve_precision
+from restoration.restorer import GROUPS, Restorer
+from restoration.run.command import CONF, command
+from restoration.run.hardware import autocast_dtype, resolve_precision
 from restoration.training.batch_size import training_pass
 
 __all__ = ["build", "main", "measure", "memory", "work"]
 
-CONF = Path(__file__).parents[1] / "conf"
-
-# What is timed beside restoring: training steps while the encoder is frozen, and of all parameters.
+# What is timed beside restoring: training steps while pretrained parameters are frozen, and of all parameters.
 STAGES = ("stage 1", "stage 2")
 
 
-def build(contender: str, overrides: Sequence[str] = ()) -> tuple[Restorer, Objective]:
+def build(variant: str, overrides: Sequence[str] = ()) -> tuple[Restorer, Objective]:
     """A restorer of the default config and its objective.
 
     Args:
-        contender: an option of the group `backbone`, then overrides of its own, separated by spaces.
-        overrides: of every contender.
+        variant: an option of the group `backbone`, then overrides of its own, separated by spaces.
+        overrides: of every variant.
 
     Returns:
-        The restorer, with random weights and batch statistics that stay, as pretrained ones do; and the objective.
+        The restorer, with random weights and fixed batch statistics, as pretrained ones are; and the objective.
     """
-    backbone, *own = contender.split()
+    backbone, *own = variant.split()
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = compose("train", [f"backbone={backbone}", "backbone.encoder.weights=checkpoint", *overrides, *own])
-    groups: dict[str, Any] = {
-        name: OmegaConf.to_container(config[name]) for name in ("backbone", "source", "sampler", "prediction")
-    }
-    restorer = Restorer.build(groups).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        config = compose("train", [f"backbone={backbone}", *overrides, *own])
+    groups: dict[str, Any] = {name: OmegaConf.to_container(config[name]) for name in GROUPS}
+    restorer = Restorer.build(groups, "checkpoint").to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return restorer, instantiate(config.objective)
 
 
@@ -79,20 +76,20 @@ def work(
 
     def train() -> None:
         restorer.train()
-        for name, parameters in restorer.backbone.stages().items():
+        for parameters in restorer.backbone.pretrained().values():
             for parameter in parameters:
-                parameter.requires_grad_(name == "decoder" or task == "stage 2")
+                parameter.requires_grad_(task == "stage 2")
         training_pass(restorer, objective, batch, size, device, dtype)
         restorer.zero_grad(set_to_none=True)
 
     return train if task in STAGES else restore
 
 
-def measure(contenders: Sequence[Callable[[], None]], rounds: int, device: str) -> list[list[float]]:
-    """Seconds of each contender's call in each round; they take turns, and a first round does not count."""
-    seconds: list[list[float]] = [[] for _ in contenders]
+def measure(calls: Sequence[Callable[[], None]], rounds: int, device: str) -> list[list[float]]:
+    """Seconds of each call in each round; the calls take turns, and a first round does not count."""
+    seconds: list[list[float]] = [[] for _ in calls]
     for number in range(rounds + 1):
-        for call, times in zip(contenders, seconds, strict=True):
+        for call, times in zip(calls, seconds, strict=True):
             began = time.perf_counter()
             call()
             if device == "cuda":
@@ -103,7 +100,7 @@ def measure(contenders: Sequence[Callable[[], None]], rounds: int, device: str) 
 
 
 def memory(
-    contender: str, overrides: Sequence[str], task: int | str, size: int, batch: int, device: str, precision: str
+    variant: str, overrides: Sequence[str], task: int | str, size: int, batch: int, device: str, precision: str
 ) -> float:
     """Bytes per image: what a process's peak memory grows by from a batch to one twice as large, over the batch.
 
@@ -111,13 +108,13 @@ def memory(
     `_peak` for what counts, and `work` for the arguments.
     """
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
-        return process.submit(_growth, contender, overrides, task, size, batch, device, precision).result()
+        return process.submit(_growth, variant, overrides, task, size, batch, device, precision).result()
 
 
 def _growth(
-    contender: str, overrides: Sequence[str], task: int | str, size: int, batch: int, device: str, precision: str
+    variant: str, overrides: Sequence[str], task: int | str, size: int, batch: int, device: str, precision: str
 ) -> float:
-    restorer, objective = build(contender, overrides)
+    restorer, objective = build(variant, overrides)
     peaks = []
     for images in (batch, 2 * batch):
         call = work(restorer.to(device), objective, task, size, images, device, precision)
@@ -146,17 +143,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--nfe", nargs="+", type=int, default=[1, 8, 100])
     parser.add_argument("--size", nargs="+", type=int, default=[64], help="of the images, pixels")
-    parser.add_argument("--batch", type=int, default=16, help="images of the first size; as many pixels of the others")
+    parser.add_argument("--batch", type=int, default=16, help="images of the first size; as many pixels for others")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--train", action="store_true", help="training steps, too, before and after the encoder thaws")
-    parser.add_argument("--memory", action="store_true", help="peak memory per image, too (on a CPU: Linux only)")
-    parser.add_argument("--compile", action="store_true", help="torch.compile; its time is not counted")
+    parser.add_argument("--train", action="store_true", help="also training steps, encoder frozen and unfrozen")
+    parser.add_argument("--memory", action="store_true", help="also peak memory per image (on a CPU: Linux only)")
+    parser.add_argument("--compile", action="store_true", help="torch.compile, its time not counted")
+    parser.add_argument("--config-dir", type=Path, default=CONF, help="a folder with configs of your own")
     options, overrides = parser.parse_known_args(arguments)
-    for contender in options.backbones:
-        backbone = contender.split()[0]
-        if not (CONF / "backbone" / f"{backbone}.yaml").is_file():
-            known = ", ".join(sorted(path.stem for path in (CONF / "backbone").glob("*.yaml")))
-            raise UserError(f"no backbone {backbone!r}; there are {known}")
+    overrides.append(f"hydra.searchpath=[file://{options.config_dir.absolute()}]")
+    for variant in options.backbones:
+        backbone = variant.split()[0]
+        known = {path.stem for folder in (CONF, options.config_dir) for path in (folder / "backbone").glob("*.yaml")}
+        if backbone not in known:
+            raise UserError(f"no backbone {backbone!r}; there are {', '.join(sorted(known))}")
     device = "cuda" if torch.cuda.is_available() else "cpu"
     precision = str(resolve_precision("auto", "auto"))
     # The first twice: what its two rows differ by is noise.

@@ -5,8 +5,11 @@ from typing import Any
 __all__ = ["UserError", "whole_number"]
 
 
-class UserError(Exception):
-    """Something the user can mend; its message is one line that says what was wrong and what to do."""
+class UserError(ValueError):
+    """A mistake in the user's config or input. Its message is one line: what was wrong, and what to do.
+
+    Commands show it without a traceback. Every other exception is a bug and keeps its traceback.
+    """
 
 
 def whole_number(name: str, value: Any, least: int) -> int:

@@ -92,7 +92,9 @@ def evaluate(config: DictConfig) -> Report:
     if (output / "metrics.json").exists() and not config.overwrite:
         raise UserError(f"{output} holds an evaluation; give another output=FOLDER, or overwrite=true")
     if config.split not in ("test", "selection"):
-        raise UserError(f"split={config.split}: choose test, or selection for the images that the run chose its checkpoint on")
+        raise UserError(
+            f"split={config.split}: choose test, or selection for the images that the run chose its checkpoint on"
+        )
     restorer, trained, data = open_checkpoint(config)
     frechet = _distance(trained["backbone"].get("encoder"), config.frechet)
     device = restorer.device

@@ -8,6 +8,7 @@ image, so nothing disagrees at their borders, as it does where finished tiles ar
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -139,7 +140,7 @@ class TiledField(Field):
         overlap = tiles.overlap + -tiles.overlap % stride
         size = max(tiles.size + -tiles.size % stride, 2 * overlap)
         self._make, self._degraded, self._mask = make, degraded, mask
-        self._places, weights = windows(*degraded.shape[-2:], size, overlap, stride)
+        self._places, weights = windows(degraded.shape[-2], degraded.shape[-1], size, overlap, stride)
         self._weights = weights.to(degraded.device)[:, None, None]
         per_pass = max(1, tiles.batch_size // len(degraded))
         self._chunks = [slice(first, first + per_pass) for first in range(0, len(self._places), per_pass)]
@@ -172,7 +173,7 @@ class TiledField(Field):
     def _crop(self, images: Tensor, number: int) -> Tensor:
         return _crops(images, self._places[self._chunks[number]])
 
-    def _start(self, number: int) -> dict[str, Tensor]:
+    def _start(self, number: int) -> dict[str, Any]:
         return {"mean": self._crop(self.mean, number), "sigma": self._crop(self.sigma, number)}
 
     def _field(self, number: int, mean: Tensor | None = None, sigma: Tensor | None = None) -> ConditionalField:

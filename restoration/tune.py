@@ -19,7 +19,6 @@ from restoration.restorer import Restorer
 from restoration.run.checkpoint import open_checkpoint
 from restoration.run.command import hydra_command
 from restoration.run.hardware import autocast_dtype, resolve_precision
-from restoration.run.checkpoint import open_checkpoint
 from restoration.sampler import Euler, Sampler
 
 __all__ = ["main", "tune", "tune_on_selection"]

@@ -45,7 +45,9 @@ class EMA(WeightAveraging):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if stage == "fit":
-            self._average_model = AveragedModel(_restorer(pl_module), pl_module.device, use_buffers=False, **self._kwargs)
+            self._average_model = AveragedModel(
+                _restorer(pl_module), pl_module.device, use_buffers=False, **self._kwargs
+            )
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *arguments: Any) -> None:
         super().on_train_batch_end(trainer, _restorer(pl_module), *arguments)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from restoration.batch import Batch
 from restoration.keyed import fold
-from restoration.metrics.pictures import grid
+from restoration.metrics.pictures import picture_grid
 
 __all__ = ["ImageGrid"]
 
@@ -76,7 +76,7 @@ class ImageGrid(Callback):
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not self._columns:
             return
-        picture = grid({title: torch.cat(images) for title, images in self._columns.items()})
+        picture = picture_grid({title: torch.cat(images) for title, images in self._columns.items()})
         folder = Path(self.folder) if self.folder is not None else Path(trainer.default_root_dir) / "images"
         folder.mkdir(parents=True, exist_ok=True)
         picture.save(folder / f"step_{trainer.global_step:06d}.png")

@@ -1,5 +1,6 @@
 """Images per second and MFU by Lightning's monitor, and the share of the time that training waits for data."""
 
+import functools
 import logging
 import time
 from typing import Any
@@ -30,7 +31,7 @@ class Throughput(ThroughputMonitor):
         super().__init__(batch_size_fn=len, window_size=window_size)
         self._trained = 0
 
-    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_start(self, trainer: Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
         if self.available_flops is None:
             return
         trained = sum(parameter.requires_grad for parameter in pl_module.parameters())
@@ -44,14 +45,11 @@ def count_flops(pl_module: Any, batch: Batch) -> int:
     part = batch.first(2)
     pl_module.eval()  # batch statistics must not move
     with torch.compiler.set_stance("force_eager"):
-        counted = measure_flops(pl_module, lambda: pl_module.objective(pl_module.restorer, part, part.index)[0], _itself)
+        loss = functools.partial(pl_module.objective, pl_module.restorer, part, part.index)
+        counted = measure_flops(pl_module, lambda: loss()[0], torch.Tensor.sum)
     pl_module.zero_grad(set_to_none=True)
     pl_module.train()
     return counted * len(batch) // len(part)
-
-
-def _itself(loss: torch.Tensor) -> torch.Tensor:
-    return loss
 
 
 class DataWait(Callback):

@@ -1,7 +1,7 @@
-"""Fréchet distance between two sets of images, over the features of a network that is named with the figure.
+"""Fréchet distance between two sets of images, over the features of a network that gives the distance its name.
 
-Its value falls with the number of images, by more than its interval is wide, until they are many times the features:
-compare distances of the same number of images only.
+The distance is biased: it falls with the number of images, by more than the width of its interval, until there are
+many times more images than features. Compare only distances of the same number of images.
 """
 
 from collections.abc import Sequence
@@ -11,8 +11,7 @@ from torch import Tensor, nn
 
 __all__ = ["FeatureStatistics", "FrechetDistance", "GroupedStatistics", "frechet_distance", "frechet_left_out"]
 
-GROUPS = 10
-"""Into which images are dealt, for the interval of a Fréchet distance (`bootstrap.jackknife` wants ten)."""
+GROUPS = 10  # of images, for the jackknife interval of a distance
 
 
 class FeatureStatistics:
@@ -20,18 +19,15 @@ class FeatureStatistics:
 
     def __init__(self) -> None:
         self.count = 0
-        self.total = torch.zeros(0, dtype=torch.float64)
-        self.outer = torch.zeros(0, 0, dtype=torch.float64)
+        self.total = torch.zeros((), dtype=torch.float64)  # becomes (D,)
+        self.outer = torch.zeros((), dtype=torch.float64)  # becomes (D, D)
 
     def update(self, features: Tensor) -> None:
         """Adds features (B, D)."""
         features = features.detach().cpu().double()
-        if len(self.total) == 0:
-            self.total = torch.zeros(features.shape[1], dtype=torch.float64)
-            self.outer = torch.zeros(features.shape[1], features.shape[1], dtype=torch.float64)
         self.count += len(features)
-        self.total += features.sum(dim=0)
-        self.outer += features.T @ features
+        self.total = self.total + features.sum(dim=0)
+        self.outer = self.outer + features.T @ features
 
     @property
     def mean(self) -> Tensor:
@@ -43,24 +39,24 @@ class FeatureStatistics:
         """(D, D), unbiased.
 
         Raises:
-            ValueError: fewer than two images were seen.
+            ValueError: fewer than two images.
         """
         if self.count < 2:
-            raise ValueError(f"a covariance needs at least 2 images, and {self.count} were seen")
+            raise ValueError(f"a covariance needs at least 2 images, not {self.count}")
         return (self.outer - self.count * torch.outer(self.mean, self.mean)) / (self.count - 1)
 
 
 def frechet_distance(one: FeatureStatistics, other: FeatureStatistics) -> float:
-    """|m - m'|² + tr(C + C' - 2 (C C')^½) (Dowson & Landau 1982), between Gaussians with the two sets' moments.
+    """|m - m'|² + tr(C + C' - 2 (C C')^½) (Dowson & Landau 1982), between Gaussians with the moments of the two sets.
 
-    The trace of the root is the sum of the roots of the eigenvalues of C^½ C' C^½, which is symmetric: unlike a
-    general matrix square root this stays real and finite when there are fewer images than features.
+    The trace of the root is computed from the eigenvalues of the symmetric C^½ C' C^½. Unlike a general matrix square
+    root, it stays real and finite when there are fewer images than features.
 
     Returns:
-        The distance; NaN where a feature is not finite.
+        The distance; NaN if a feature is not finite.
 
     Raises:
-        ValueError: a set of fewer than two images.
+        ValueError: a set has fewer than two images.
     """
     covariance, covariance_other = one.covariance, other.covariance
     if not (covariance.isfinite().all() and covariance_other.isfinite().all()):
@@ -73,33 +69,31 @@ def frechet_distance(one: FeatureStatistics, other: FeatureStatistics) -> float:
 
 
 class GroupedStatistics:
-    """Statistics of images dealt into groups by their index, so that any group can be left out."""
+    """Statistics of images in `GROUPS` groups by their index, so that any group can be left out."""
 
     def __init__(self) -> None:
         self.groups = [FeatureStatistics() for _ in range(GROUPS)]
 
     def update(self, features: Tensor, index: Tensor) -> None:
-        """Adds features (B, D) of the images of that index (B,)."""
+        """Adds features (B, D) of the images with these indices (B,)."""
         for number, group in enumerate(self.groups):
             group.update(features[index % GROUPS == number])
 
     def joined(self, without: int | None = None) -> FeatureStatistics:
-        """Of all images, or of all but one group's."""
+        """The statistics of all images, or of all but one group."""
         joined = FeatureStatistics()
         for number, group in enumerate(self.groups):
-            if number != without and group.count:
+            if number != without:
                 joined.count += group.count
-                joined.total = joined.total + group.total if len(joined.total) else group.total
-                joined.outer = joined.outer + group.outer if len(joined.outer) else group.outer
+                joined.total = joined.total + group.total
+                joined.outer = joined.outer + group.outer
         return joined
 
 
 def frechet_left_out(samples: Sequence[GroupedStatistics], other: GroupedStatistics) -> list[float] | None:
-    """The mean of the samples' distances to the others without one group of images, for each group: what
-    `bootstrap.jackknife` makes an interval of.
+    """The mean distance of the samples to the other images without each group, for `bootstrap.jackknife`.
 
-    A group is left out of both sides at once, as the images are the same ones. None where a group is empty: there are
-    too few images.
+    A group is left out on both sides, because both have the same images. None if a group has fewer than two images.
     """
     if any(group.count < 2 for statistics in (*samples, other) for group in statistics.groups):
         return None
@@ -113,16 +107,16 @@ def frechet_left_out(samples: Sequence[GroupedStatistics], other: GroupedStatist
 class FrechetDistance:
     """Features for a Fréchet distance: the spatial mean of an encoder's last feature map.
 
-    Not FID: that name belongs to one Inception network's features. Figures over another network are called by that
-    network's name, and say nothing about a model that was trained on those very features.
+    This is not FID, which is defined by one Inception network. A distance over another network carries that network's
+    name, and is no evidence for a model that was trained on these features.
 
-    It is no nn.Module and must not become a part of one: its weights would enter that module's optimizer, its
-    moving averages and its checkpoints.
+    It is deliberately not an nn.Module: as a submodule its weights would enter the optimizer, the moving averages and
+    the checkpoints.
 
     Args:
         encoder: maps images (B, 3, H, W) in [−1, 1] to a list of feature maps, the last one (B, D, h, w), as
-            `backbone.Encoder` does. It is put in eval mode and its gradients are switched off.
-        name: the key of the figure, such as `frechet_resnet34_tin`.
+            `backbone.Encoder` does. It is set to eval mode and frozen.
+        name: the key of the result, such as `frechet_resnet34_tin`.
     """
 
     def __init__(self, encoder: nn.Module, name: str) -> None:
@@ -131,8 +125,7 @@ class FrechetDistance:
 
     @torch.no_grad()
     def features(self, images: Tensor) -> Tensor:
-        """float32 (B, D) from images (B, 3, H, W), clamped to [0, 1] here; runs where the images are, without
-        autocast."""
+        """float32 (B, D) from images (B, 3, H, W), which are clamped to [0, 1]; on their device, without autocast."""
         self.encoder.to(images.device)
         with torch.autocast(images.device.type, enabled=False):
             return self.encoder(2 * images.float().clamp(0.0, 1.0) - 1)[-1].mean(dim=(2, 3))

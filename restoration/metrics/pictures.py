@@ -1,30 +1,26 @@
-"""Pictures of results: restored images side by side, and quality against NFE."""
+"""Images side by side in one picture."""
 
 from typing import Any
 
-import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
+import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
+from torchvision.utils import make_grid
 
-__all__ = ["grid", "nfe_curve"]
+__all__ = ["picture_grid"]
 
-TILE = 160
-"""Pixels to which the longer side of a small image is about enlarged."""
-
-
-def to_uint8(images: Tensor) -> np.ndarray:
-    """(N, 3, H, W) in [0, 1] to uint8 (N, H, W, 3), rounded to nearest."""
-    return (images.detach().float().clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+ENLARGED = 160  # approximate longer side of a small image after enlarging, in pixels
+GAP = 4
+TITLE_HEIGHT = 30
 
 
-def grid(columns: dict[str, Tensor], scale: int | None = None) -> Image.Image:
-    """One row per image, one titled column per kind of picture, on white.
+def picture_grid(columns: dict[str, Tensor]) -> Image.Image:
+    """One row per image, one titled column per kind of image, on white.
+
+    Small images are enlarged by repeating pixels.
 
     Args:
         columns: title -> (N, 3, H, W) in [0, 1]; all of one shape.
-        scale: how many times to enlarge, by repeating pixels; None picks what brings the images to about 160 px.
 
     Raises:
         ValueError: no column, or columns of different shapes.
@@ -33,82 +29,25 @@ def grid(columns: dict[str, Tensor], scale: int | None = None) -> Image.Image:
     if len(shapes) != 1:
         raise ValueError(f"the columns of a picture grid have shapes {sorted(shapes)}; they must all have one shape")
     count, _, height, width = shapes.pop()
-    if scale is None:
-        scale = max(1, round(TILE / max(height, width)))
-    tile_height, tile_width = height * scale, width * scale
+    scale = max(1, round(ENLARGED / max(height, width)))
 
-    gap, margin, title_height = 4, 10, 30
-    size = (
-        2 * margin + len(columns) * (tile_width + gap) - gap,
-        title_height + margin + count * (tile_height + gap) - gap,
-    )
-    canvas = Image.new("RGB", size, "white")
-    draw = ImageDraw.Draw(canvas)
-    for column, (title, images) in enumerate(columns.items()):
-        left = margin + column * (tile_width + gap)
-        draw.text((left + tile_width / 2, title_height / 2), title, "#222222", _font(draw, title, tile_width), "mm")
-        for row, pixels in enumerate(to_uint8(images)):
-            tile = Image.fromarray(pixels).resize((tile_width, tile_height), Image.Resampling.NEAREST)
-            canvas.paste(tile, (left, title_height + row * (tile_height + gap)))
+    images = torch.stack([images.detach().float().cpu() for images in columns.values()], dim=1).flatten(0, 1)
+    pixels = (images.clamp(0, 1) * 255).round().byte().repeat_interleave(scale, 2).repeat_interleave(scale, 3)
+    tiles = make_grid(pixels, nrow=len(columns), padding=GAP, pad_value=255)
+
+    canvas = Image.new("RGB", (tiles.shape[2], TITLE_HEIGHT + tiles.shape[1]), "white")
+    canvas.paste(Image.fromarray(tiles.permute(1, 2, 0).numpy()), (0, TITLE_HEIGHT))
+    draw, step = ImageDraw.Draw(canvas), width * scale + GAP
+    for column, title in enumerate(columns):
+        centre = (GAP + column * step + width * scale / 2, TITLE_HEIGHT / 2)
+        draw.text(centre, title, "#222222", _font(draw, title, width * scale), "mm")
     return canvas
 
 
 def _font(draw: ImageDraw.ImageDraw, title: str, width: int) -> Any:
-    """Pillow's own font, as large as the title may be in its column."""
+    """Pillow's default font in the largest size, up to 16, at which the title fits the width."""
     for size in range(16, 8, -1):
         font = ImageFont.load_default(size)
         if draw.textlength(title, font) <= width:
             break
     return font
-
-
-def nfe_curve(report: dict[str, Any]) -> Figure:
-    """PSNR, hole texture and, where measured, the Fréchet distance against NFE, with 95 % intervals.
-
-    The perception-distortion curve of one checkpoint (Blau & Michaeli 2018).
-
-    Args:
-        report: as `Evaluation` makes it.
-    """
-    entries = sorted(report["by_nfe"], key=lambda entry: entry["nfe"])
-    frechet = next((key for key in entries[0] if key.startswith("frechet_")), None)
-    panels: list[tuple[str, list[tuple[str, str, str]]]] = [
-        (
-            "PSNR (dB), higher is better",
-            [("psnr", "whole image", "#1f4e79"), ("psnr_known", "known", "#4c9f70"), ("psnr_hole", "hole", "#d1603d")],
-        )
-    ]
-    if entries[0]["texture_ratio"] is not None:
-        panels.append(("hole texture, 1 is right", [("texture_ratio", "restored / clean", "#d1603d")]))
-    if frechet is not None:
-        panels.append((f"{frechet}, lower is better", [(frechet, frechet, "#6a4c93")]))
-
-    figure = Figure(figsize=(4.2 * len(panels), 3.4), dpi=150, layout="constrained")
-    FigureCanvasAgg(figure)
-    all_axes = figure.subplots(1, len(panels), squeeze=False)[0]
-    for axes, (title, lines) in zip(all_axes, panels, strict=True):
-        for key, label, colour in lines:
-            drawn = [entry for entry in entries if entry[key] is not None]
-            if not drawn:
-                continue
-            steps, values = [entry["nfe"] for entry in drawn], [entry[key] for entry in drawn]
-            axes.plot(steps, values, "o-", color=colour, label=label, linewidth=1.8, markersize=4.5)
-            if f"{key}_ci" in drawn[0]:
-                low, high = zip(*(entry[f"{key}_ci"] for entry in drawn), strict=True)
-                axes.fill_between(steps, low, high, color=colour, alpha=0.15, linewidth=0)
-        if lines[0][0] == "psnr":
-            axes.axhline(report["identity"]["psnr"], color="#888888", linestyle=":", label="degraded, whole image")
-        if lines[0][0] == "texture_ratio":
-            axes.axhline(1.0, color="#888888", linestyle=":")
-            axes.set_ylim(bottom=0.0)
-        if len(lines) > 1:
-            axes.legend(edgecolor="none", framealpha=0.8, fontsize=8)  # readable where it meets a curve
-        axes.set_xscale("log", base=2)
-        axes.set_xticks([entry["nfe"] for entry in entries], [str(entry["nfe"]) for entry in entries])
-        axes.minorticks_off()
-        axes.set_xlabel("NFE (passes through the network)")
-        axes.set_title(title, fontsize=10)
-        axes.grid(alpha=0.25, linewidth=0.6)
-        axes.spines[["top", "right"]].set_visible(False)
-    figure.suptitle(f"{report['n']:,} images, {entries[0]['solver']}", fontsize=9, color="#555555")
-    return figure

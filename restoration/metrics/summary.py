@@ -1,4 +1,4 @@
-"""From per-image figures to the tables of a report."""
+"""Tables of a report from the metrics of single images."""
 
 import math
 from typing import Any
@@ -7,31 +7,28 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from restoration.metrics.bootstrap import Bootstrap
+from restoration.metrics.bootstrap import bootstrap_mean, bootstrap_ratio
 
-__all__ = [
-    "Columns",
-    "Groups",
-    "group_table",
-    "kind_groups",
-    "plain",
-    "severity_groups",
-    "stack_columns",
-    "summary",
-]
+__all__ = ["QUALITY", "Columns", "Groups", "group_table", "kind_groups", "plain", "severity_groups", "stack_columns",
+           "summary"]  # fmt: skip
+
+QUALITY = ("psnr", "ssim", "psnr_hole", "psnr_known")
 
 Columns = dict[str, np.ndarray]
-"""Figures of one method: name -> (n,), NaN where an image has no such figure."""
+"""Metrics of one method: name -> (n,), NaN for an image without that metric."""
+
+Groups = list[tuple[dict[str, Any], np.ndarray]]
+"""The labels of each group of images, and a bool (n,) that selects its images."""
 
 
 def stack_columns(batches: list[dict[str, Tensor]]) -> Columns:
-    """Joins the figures (B,) of successive batches."""
+    """Concatenates the metrics (B,) of successive batches."""
     names = batches[0] if batches else ()
     return {name: torch.cat([batch[name] for batch in batches]).cpu().numpy() for name in names}
 
 
 def plain(value: Any) -> Any:
-    """The same without NaN and infinity, which JSON cannot say: they become None."""
+    """The value with None in place of NaN and infinity, which JSON does not have."""
     if isinstance(value, dict):
         return {key: plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -39,26 +36,22 @@ def plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _with_intervals(figures: dict[str, tuple[float, float, float]]) -> dict[str, Any]:
+def _with_intervals(values: dict[str, tuple[float, float, float]]) -> dict[str, Any]:
     table: dict[str, Any] = {}
-    for name, (value, low, high) in figures.items():
+    for name, (value, low, high) in values.items():
         table |= {name: value, f"{name}_ci": [low, high]}
     return table
 
 
-def summary(bootstrap: Bootstrap, columns: Columns, texture_clean: np.ndarray) -> dict[str, Any]:
+def summary(columns: Columns, texture_clean: np.ndarray, seed: int) -> dict[str, Any]:
     """Mean and interval of each column; `texture` becomes `texture_ratio`, a ratio of sums."""
-    figures = {name: bootstrap.mean(values) for name, values in columns.items() if name != "texture"}
-    figures["texture_ratio"] = bootstrap.ratio(columns["texture"], texture_clean)
-    return _with_intervals(figures)
-
-
-Groups = list[tuple[dict[str, Any], np.ndarray]]
-"""What names a group of images, and which they are: bool (n,)."""
+    values = {name: bootstrap_mean(column, seed) for name, column in columns.items() if name != "texture"}
+    values["texture_ratio"] = bootstrap_ratio(columns["texture"], texture_clean, seed)
+    return _with_intervals(values)
 
 
 def severity_groups(severity: np.ndarray, bins: int) -> Groups:
-    """The images in equal intervals of severity (n,), `low` to `high`; those that have any."""
+    """Equal intervals of the severity (n,) from `low` to `high`, without the empty ones."""
     place = np.minimum((severity * bins).astype(int), bins - 1)
     return [
         ({"low": float(number / bins), "high": float((number + 1) / bins)}, place == number)
@@ -67,33 +60,31 @@ def severity_groups(severity: np.ndarray, bins: int) -> Groups:
 
 
 def kind_groups(kinds: list[str]) -> Groups:
-    """The images by the kind of their damage, `kind`; no group where the corruption names none."""
+    """One group for each `kind` of degradation; none if the corruption has one kind only."""
     return [({"kind": kind}, np.array([own == kind for own in kinds])) for kind in sorted(set(kinds))]
 
 
-def group_table(
-    groups: Groups, bootstrap: Bootstrap, identity: Columns, restored: dict[int, Columns]
-) -> list[dict[str, Any]]:
-    """One entry per group of images.
+def group_table(groups: Groups, identity: Columns, restored: dict[int, Columns], seed: int) -> list[dict[str, Any]]:
+    """One entry for each group of images.
 
-    Each has the group's name, `n`, the identity's figures, and per NFE the restored figures with their gains: restored
-    less identity, image by image.
+    An entry has the group's labels, `n`, the metrics of the identity, and for each NFE the metrics of the restored
+    images with their gains: the restored image's PSNR minus the degraded image's, paired by image.
     """
     names = ("psnr", "psnr_hole", "psnr_known")
+
+    def means(columns: Columns, selected: np.ndarray) -> dict[str, Any]:
+        inside = np.where(selected, 1.0, np.nan)
+        return _with_intervals({name: bootstrap_mean(column * inside, seed) for name, column in columns.items()})
+
     entries = []
-    for name, chosen in groups:
-        inside = np.where(chosen, 1.0, np.nan)
-        entry: dict[str, Any] = {
-            **name,
-            "n": int(chosen.sum()),
-            "identity": _with_intervals({figure: bootstrap.mean(identity[figure] * inside) for figure in names}),
-            "by_nfe": [],
-        }
+    for labels, selected in groups:
+        entry = {**labels, "n": int(selected.sum())}
+        entry["identity"] = means({name: identity[name] for name in names}, selected)
+        entry["by_nfe"] = []
         for nfe, columns in restored.items():
-            figures = {figure: columns[figure] for figure in names}
-            figures["gain"] = columns["psnr"] - identity["psnr"]
-            figures["gain_known"] = columns["psnr_known"] - identity["psnr_known"]
-            table = _with_intervals({figure: bootstrap.mean(values * inside) for figure, values in figures.items()})
-            entry["by_nfe"].append({"nfe": nfe, **table})
+            table = {name: columns[name] for name in names}
+            table["gain"] = columns["psnr"] - identity["psnr"]
+            table["gain_known"] = columns["psnr_known"] - identity["psnr_known"]
+            entry["by_nfe"].append({"nfe": nfe, **means(table, selected)})
         entries.append(entry)
     return entries

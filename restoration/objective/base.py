@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -66,7 +67,7 @@ class Objective(nn.Module):
 
     def check_nfe(self, nfe: int) -> None:
         """UserError if no term trains what so many evaluations ask for."""
-        limits = [term.max_nfe for term in self.terms.values()]
+        limits: list[Any] = [term.max_nfe for term in self.terms.values()]
         if all(limit is not None and limit < nfe for limit in limits):
             names = ", ".join(type(term).__name__ for term in self.terms.values())
             raise UserError(
@@ -84,7 +85,7 @@ class Objective(nn.Module):
         """
         field = restorer.field(batch.degraded)
         total = torch.zeros((), device=batch.clean.device)
-        log = {}
+        log: dict[str, Tensor] = {}
         for name, term in self.terms.items():
             value = term(field, batch, fold(keys, name))
             total = total + self.weights.get(name, 1.0) * value.loss

@@ -1,4 +1,4 @@
-"""A run as its folder tells of it: metrics.json and per_image.csv."""
+"""The results in a run folder: metrics.json and per_image.csv."""
 
 import csv
 import json
@@ -10,18 +10,21 @@ from typing import Any
 import numpy as np
 
 from restoration.errors import UserError
-from restoration.metrics.bootstrap import Bootstrap, jackknife
+from restoration.metrics.bootstrap import bootstrap_mean, jackknife
 
-__all__ = ["Report", "find"]
+__all__ = ["Interval", "Report", "find"]
+
+Interval = tuple[float, float, float]
+"""A value with its 95 % interval: (value, low, high)."""
 
 
 @dataclass(frozen=True)
 class Report:
-    """One run's metrics.json.
+    """One evaluation of a run.
 
     Attributes:
-        folder: the run folder, `outputs/<experiment>/<name>`.
-        metrics: the file's content; see the evaluate command. Keys that are not there show as "-".
+        folder: the run folder, `outputs/<experiment>/<name>`, or the folder of a later evaluation.
+        metrics: the content of metrics.json, as `write_results` writes it. Missing keys show as "-" in tables.
     """
 
     folder: Path
@@ -29,7 +32,7 @@ class Report:
 
     @classmethod
     def load(cls, folder: str | Path) -> "Report":
-        """Raises UserError where metrics.json cannot be read or has no results."""
+        """Raises UserError if metrics.json cannot be read or has no results."""
         path = Path(folder) / "metrics.json"
         try:
             metrics = json.loads(path.read_text())
@@ -45,12 +48,12 @@ class Report:
 
     @property
     def group(self) -> str:
-        """What a sweep's runs have in common."""
+        """The experiment, which the runs of a sweep share."""
         return str(self.run.get("experiment") or self.folder.resolve().parent.name)
 
     @property
     def name(self) -> str:
-        """The run's, and the folder of an evaluation that was made later."""
+        """The run's name; for a later evaluation also its folder."""
         name = str(self.run.get("name") or self.folder.resolve().name)
         return f"{name}/{self.folder.resolve().name}" if "checkpoint" in self.run else name
 
@@ -59,33 +62,21 @@ class Report:
         return self.run.get("strength")
 
     def rows(self) -> list[dict[str, Any]]:
-        """The run and the baselines on its images, as rows of `compare.COLUMNS`: identity, classical, then restored."""
-        common = {
-            "group": self.group,
-            "run": self.name,
-            "data": self.run.get("data"),
-            "image_size": self.run.get("image_size"),
-            "corruption": self.run.get("corruption"),
-            "strength": self.strength,
-            "severity": self.run.get("severity"),
-            "split": self.run.get("split", "test"),
-            "n": self.metrics.get("n"),
-        }
+        """Rows of `table.COLUMNS`: the baselines on the same images (identity, then classical), then each NFE."""
+        common = {name: self.run.get(name) for name in ("data", "image_size", "corruption", "strength", "severity")}
+        common |= {"group": self.group, "run": self.name, "split": self.run.get("split", "test")}
+        common["n"] = self.metrics.get("n")
         baselines = {"identity": self.metrics.get("identity") or {}, **(self.metrics.get("classical") or {})}
-        rows = [{**common, "method": method, **_figures(values)} for method, values in baselines.items()]
-        warp = (self.run.get("sampler") or {}).get("warp", [1.0, 1.0])
-        extra = {
-            "seed": self.run.get("seed"),
-            "warp": ", ".join(map(str, warp)),
-            "images_seen": self.run.get("images_seen"),
-            "images_per_second": self.metrics.get("images_per_second"),
-        }
+        rows = [{**common, "method": method, **_row(values)} for method, values in baselines.items()]
+        common |= {name: self.run.get(name) for name in ("seed", "images_seen")}
+        common["images_per_second"] = self.metrics.get("images_per_second")
+        common["warp"] = ", ".join(map(str, (self.run.get("sampler") or {}).get("warp", [1.0, 1.0])))
         points = sorted(self.metrics.get("by_nfe") or [], key=lambda point: point["nfe"])
         points = points or [self.metrics["restored"]]
-        return rows + [{**common, **extra, "method": "restored", **_figures(point)} for point in points]
+        return rows + [{**common, "method": "restored", **_row(point)} for point in points]
 
     def per_image(self, nfe: int) -> dict[int, tuple[float, float]]:
-        """PSNR at that NFE and PSNR of the untouched input, by image index; nothing where no file has them."""
+        """Image index -> PSNR at that NFE and PSNR of the degraded image; empty if there is no per_image.csv."""
         path = self.folder / "per_image.csv"
         if not path.is_file():
             return {}
@@ -93,33 +84,36 @@ class Report:
             rows = [row for row in csv.DictReader(file) if row["nfe"] == str(nfe)]
         return {int(row["index"]): (float(row["psnr"]), float(row["identity_psnr"])) for row in rows}
 
-    def less(self, other: "Report", nfe: int) -> tuple[float, float, float] | None:
-        """PSNR at that NFE less that of another run, image by image: mean and 95 % interval (bootstrap over images).
+    def _paired(self, other: "Report", nfe: int) -> np.ndarray | None:
+        """PSNR of each image at that NFE minus the other run's; None if the degraded images are not the same."""
+        own, others = self.per_image(nfe), other.per_image(nfe)
+        # Devices and batch sizes sum in another order, so degraded images are equal up to rounding.
+        if not own or own.keys() != others.keys() or any(abs(own[i][1] - others[i][1]) > 1e-3 for i in own):
+            return None
+        return np.array([own[index][0] - others[index][0] for index in sorted(own)])
 
-        None where the two were not judged on the same damaged images.
+    def difference(self, other: "Report", nfe: int) -> Interval | None:
+        """Mean PSNR at that NFE minus the other run's, paired by image (bootstrap interval over images).
+
+        None if the two were not evaluated on the same degraded images.
         """
-        own, theirs = self.per_image(nfe), other.per_image(nfe)
-        # The damage is the same to rounding: devices and batch sizes add in another order.
-        if not own or own.keys() != theirs.keys() or any(abs(own[i][1] - theirs[i][1]) > 1e-3 for i in own):
-            return None
-        return Bootstrap(len(own)).mean(np.array([own[index][0] - theirs[index][0] for index in sorted(own)]))
+        paired = self._paired(other, nfe)
+        return None if paired is None else bootstrap_mean(paired)
 
-    def frechet_less(self, other: "Report", nfe: int) -> tuple[float, float, float] | None:
-        """The Fréchet distance at that NFE less another run's, with its 95 % interval (jackknife over images).
+    def frechet_difference(self, other: "Report", nfe: int) -> Interval | None:
+        """The Fréchet distance at that NFE minus the other run's (jackknife interval over images).
 
-        None where `less` is, or where the two were not judged by the same network's features.
+        None if `difference` is None, or if the distances are over different networks.
         """
-        if self.less(other, nfe) is None:
+        own, others = self._frechet(nfe), other._frechet(nfe)
+        if own is None or others is None or own[0] != others[0] or self._paired(other, nfe) is None:
             return None
-        own, theirs = self._frechet(nfe), other._frechet(nfe)
-        if own is None or theirs is None or own[0] != theirs[0]:
-            return None
-        difference = own[1] - theirs[1]
-        left_out = [one - another for one, another in zip(own[2], theirs[2], strict=True)]
+        difference = own[1] - others[1]
+        left_out = [one - another for one, another in zip(own[2], others[2], strict=True)]
         return difference, *jackknife(difference, left_out)
 
     def _frechet(self, nfe: int) -> tuple[str, float, list[float]] | None:
-        """Name, distance, and distances with a group of images left out."""
+        """Name, distance, and the distances without each group of images."""
         for point in self.metrics.get("by_nfe") or []:
             for key, value in point.items():
                 if point["nfe"] == nfe and key.startswith("frechet_") and key.endswith("_left_out"):
@@ -128,22 +122,20 @@ class Report:
         return None
 
 
-def _figures(values: Mapping[str, Any]) -> dict[str, Any]:
-    """A result's figures under `compare`'s column names."""
-    names = ("nfe", "solver", "psnr", "ssim", "psnr_hole", "psnr_known", "images_per_second")
-    figures = {name: values[name] for name in names if values.get(name) is not None}
-    for name, key in (("texture", "texture_ratio"), ("spread", "spread_hole")):
-        if values.get(key) is not None:
-            figures[name] = values[key]
-    # Named by the network behind the features; distances over different networks are not comparable.
-    over = sorted(key for key in values if key.startswith("frechet_") and isinstance(values[key], int | float))
-    if over:
-        figures |= {"frechet": values[over[0]], "frechet_over": over[0].removeprefix("frechet_")}
-    return figures
+def _row(values: Mapping[str, Any]) -> dict[str, Any]:
+    """A method's metrics under the names of `table.COLUMNS`."""
+    columns = {name: name for name in ("nfe", "solver", "psnr", "ssim", "psnr_hole", "psnr_known", "images_per_second")}
+    columns |= {"texture": "texture_ratio", "spread": "spread_hole"}
+    row = {name: values[key] for name, key in columns.items() if values.get(key) is not None}
+    # A Fréchet distance is named after its network; distances over different networks cannot be compared.
+    frechet = sorted(key for key in values if key.startswith("frechet_") and isinstance(values[key], int | float))
+    if frechet:
+        row |= {"frechet": values[frechet[0]], "frechet_over": frechet[0].removeprefix("frechet_")}
+    return row
 
 
 def find(paths: Iterable[str | Path]) -> list[Report]:
-    """The evaluated runs in and below the paths, sorted by group, strength and name.
+    """The evaluations in and below the paths, sorted by group, strength and name.
 
     Raises:
         UserError: a path is missing, no metrics.json below any, or one is damaged.

@@ -42,9 +42,7 @@ class Sampler(ABC):
         self.warp = (float(warp[0]), float(warp[1]))
         self.keep = keep
 
-    def __call__(
-        self, field: Field, x_0: Tensor, nfe: int | None = None, residual_std: Tensor | None = None
-    ) -> Tensor:
+    def __call__(self, field: Field, x_0: Tensor, nfe: int | None = None, residual_std: Tensor | None = None) -> Tensor:
         """x_1 (B, 3, H, W) after exactly `nfe` evaluations.
 
         If the number is not a multiple of the solver's own, the last step is Euler's. One evaluation is one Euler

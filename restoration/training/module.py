@@ -84,12 +84,15 @@ class RestorationModule(LightningModule):
 
     def scheduled_groups(self) -> list[dict[str, Any]]:
         """The restorer's parameter groups, whatever other optimisers there are."""
-        return [group for optimizer in self.trainer.optimizers for group in optimizer.param_groups if "peak_lr" in group]
+        return [
+            group for optimizer in self.trainer.optimizers for group in optimizer.param_groups if "peak_lr" in group
+        ]
 
     @property
     def images_seen(self) -> int:
         """Training images so far, on all devices."""
-        return self.trainer.fit_loop.epoch_loop.batch_progress.total.processed * self._images_per_batch
+        batches: Any = self.trainer.fit_loop.epoch_loop.batch_progress.total
+        return batches.processed * self._images_per_batch
 
     def clock(self, batch: Batch) -> Clock:
         """The clock at the start of a training batch. All training batches are of one size."""

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from restoration.batch import Batch
+from restoration.errors import UserError
 from restoration.keyed import fold, normal
 from restoration.metrics.evaluation import Evaluation
 from restoration.metrics.frechet import FrechetDistance
@@ -22,7 +23,7 @@ class Euler:
 
 
 class Fake:
-    """Returns what it is told to, plus keyed noise of deviation sigma in the hole."""
+    """Returns the given answer, plus keyed noise of standard deviation sigma in the hole."""
 
     sampler = Euler()
 
@@ -31,7 +32,7 @@ class Fake:
 
     def restore(self, degraded, keys, nfe=None, sampler=None):
         self.calls += 1
-        # A sampler of another's name stands for one that meets the noise-free answer.
+        # A given sampler returns the answer without noise.
         noise = (0 if sampler else self.sigma) * normal(keys, tuple(degraded.shape[1:]))
         return (self.answer(degraded) + noise * (degraded == 0)).clamp(0, 1)
 
@@ -183,7 +184,7 @@ def test_images_are_cut_and_rows_agree_with_the_report():
     assert np.mean([row["psnr"] for row in first]) == pytest.approx(result.report["restored"]["psnr"])
     holes = [row["psnr_hole"] for row in first if row["psnr_hole"] is not None]
     assert len(holes) == 5 and np.mean(holes) == pytest.approx(result.report["restored"]["psnr_hole"])
-    assert {title: len(images) for title, images in result.pictures.items()} == {
+    assert {title: len(images) for title, images in result.examples.items()} == {
         "degraded": 7, "NFE 1": 7, "NFE 2": 7, "clean": 7
     }  # fmt: skip
 
@@ -225,13 +226,22 @@ def test_one_number_of_evaluations_is_a_list_of_one():
     assert Evaluation(nfe=8).nfe == [8]
 
 
-def test_wrong_arguments_and_broken_restorers():
-    for nfe in ((0, 8), (1.5,), "abc", 0):
-        with pytest.raises(ValueError, match="nfe"):
-            Evaluation(nfe=nfe)
-    with pytest.raises(ValueError, match="images"):
-        Evaluation(images=0)
-    with pytest.raises(ValueError, match="no images"):
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        *({"nfe": nfe} for nfe in ((0, 8), (1.5,), (8, 8), (), "abc", 0)),
+        *({name: 0} for name in ("images", "samples", "bins", "reference")),
+        *({name: -1} for name in ("spread_samples", "spread_images")),
+    ],
+    ids=str,
+)
+def test_wrong_arguments_are_the_users(arguments):
+    with pytest.raises(UserError, match=f"evaluation.{next(iter(arguments))}"):
+        Evaluation(**arguments)
+
+
+def test_no_images_and_broken_weights():
+    with pytest.raises(UserError, match="no images"):
         Evaluation()(Fake(lambda y: y), [])
-    with pytest.raises(FloatingPointError, match="1 NFE"):
+    with pytest.raises(UserError, match="1 NFE"):
         Evaluation()(Fake(lambda y: y * math.nan), batches())

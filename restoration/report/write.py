@@ -1,0 +1,32 @@
+"""The files of an evaluation."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+from restoration.metrics.evaluation import EvaluationResult
+from restoration.metrics.pictures import picture_grid
+from restoration.report.curves import nfe_curve
+from restoration.report.folder import Report
+
+__all__ = ["write_results"]
+
+
+def write_results(result: EvaluationResult, run: dict[str, Any], folder: Path) -> Report:
+    """Writes metrics.json, per_image.csv, images/curve.png and images/grid.png.
+
+    Args:
+        run: a description of the run, stored under `run` in metrics.json.
+    """
+    images = folder / "images"
+    images.mkdir(parents=True, exist_ok=True)
+    metrics = {**result.report, "run": run}
+    (folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
+    with (folder / "per_image.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, result.rows[0].keys())
+        writer.writeheader()
+        writer.writerows(result.rows)
+    picture_grid(result.examples).save(images / "grid.png")
+    nfe_curve(metrics).savefig(images / "curve.png")
+    return Report(folder, metrics)
