@@ -1,4 +1,4 @@
-"""Blur against a loop over images written from the protocol, and against what its kernels must be."""
+"""Blur against a loop over images that follows docs/protocol.md, and properties of its kernels."""
 
 import math
 
@@ -59,7 +59,7 @@ def test_gaussian_blur_equals_the_loop(size, radius):
 
 
 def test_the_direction_points_down_and_to_the_right():
-    """A point of light, moved by the angle π/4, leaves a streak along the main diagonal."""
+    """A point source blurred at angle π/4 becomes a streak along the main diagonal."""
     image = torch.zeros(1, 3, 64, 64)
     image[..., 32, 32] = 1
     blurred, _ = MotionBlur().apply(image, {"length": torch.tensor([12.0]), "angle": torch.tensor([math.pi / 4])})
@@ -71,7 +71,7 @@ def test_the_direction_points_down_and_to_the_right():
 
 @pytest.mark.parametrize("operator", [MotionBlur(), GaussianBlur()], ids=["motion", "gaussian"])
 def test_kernels_sum_to_one(operator):
-    """A constant image stays as it is, and a point of light keeps its light."""
+    """A constant image is unchanged, and the sum of a point source is kept."""
     count = 40
     parameters = operator.sample(torch.linspace(0, 1, count), fold("sum", torch.arange(count)), (64, 64))
     constant, _ = operator.apply(torch.full((count, 3, 64, 64), 0.37), parameters)
