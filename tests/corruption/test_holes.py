@@ -102,3 +102,35 @@ def test_gaussian_noise_has_its_level_and_is_clipped():
     assert clipped.min() == 0 and clipped.max() == 1
     assert abs((clipped == 0).float().mean() - 0.5) < 4.5 * 0.5 / math.sqrt(30_000)
     assert abs((clipped == 1).float().mean() - stats.norm.sf(2)) < 4.5 * 0.15 / math.sqrt(30_000)
+
+
+@pytest.mark.parametrize("level", [0.0, 0.3, 0.5, 1.0])
+@pytest.mark.parametrize("severity", [0.1, 0.4, 1.0])
+def test_noise_has_the_expected_psnr(severity, level):
+    """E[(clip(c + σz) − c)²] by integration over z, for σ = 0.5·u and constant images of level c."""
+    clean = torch.full((4, 3, 64, 64), level)
+    operator = GaussianNoise()
+    degraded, _ = operator.apply(clean, operator.sample(torch.full((4,), severity), torch.arange(4), (64, 64)))
+    sigma = 0.5 * severity
+    edges = [-level / sigma, (1 - level) / sigma]  # where clipping begins
+    inside = stats.norm.expect(lambda z: (sigma * z) ** 2, lb=edges[0], ub=edges[1])
+    expected = inside + level**2 * stats.norm.cdf(edges[0]) + (1 - level) ** 2 * stats.norm.sf(edges[1])
+    decibels = 10 * math.log10((degraded - clean).double().square().mean() / expected)
+    # Of 49,152 values; the squared error has a relative standard deviation of at most 2.3.
+    assert abs(decibels) < 0.15
+
+
+@pytest.mark.parametrize("severity", [0.1, 0.4, 1.0])
+def test_block_mask_and_salt_pepper_have_the_expected_psnr(severity):
+    """Erased cells to 0 exactly; a share u/2 of pixels to 0 or 1, half each, up to sampling."""
+    level, count = 0.7, 4
+    clean, severities = torch.full((count, 3, 64, 64), level), torch.full((count,), severity)
+    errors = []
+    for operator in (BlockMask(), SaltPepper()):
+        degraded, _ = operator.apply(clean, operator.sample(severities, torch.arange(count), (64, 64)))
+        errors.append((degraded - clean).double().square().mean().item())
+    assert errors[0] == pytest.approx(round(48 * severity) / 64 * level**2, rel=1e-6)
+    share = severity / 2
+    expected = share * (level**2 + (1 - level) ** 2) / 2
+    deviation = math.sqrt((share * (level**4 + (1 - level) ** 4) / 2 - expected**2) / (count * 64**2))
+    assert abs(errors[1] - expected) < 4.5 * deviation
