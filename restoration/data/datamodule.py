@@ -26,7 +26,7 @@ PROTOCOL = 1
 
 
 class _Gather(Dataset[dict[str, Any]]):
-    """Whole batches of a store: the uint8 images, indices and labels of given rows."""
+    """Batches of a store: the uint8 images, indices and labels of given rows."""
 
     def __init__(self, store: Store, split: str, pixels: bool) -> None:
         self.store = store
@@ -59,7 +59,7 @@ class RestorationDataModule(LightningDataModule):
         image_size: side in pixels.
         batch_size: of training, per device.
         eval_batch_size: of validation and test.
-        device: "cpu" keeps the images where the store has them; "cuda" holds the training images on the GPU.
+        device: "cpu" reads batches from the store; "cuda" holds the training images on the GPU.
         seed: keys the order of the images and the degradations of training.
 
     Raises:

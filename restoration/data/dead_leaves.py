@@ -73,10 +73,7 @@ class DeadLeaves(RestorationDataModule):
     def load_splits(self) -> dict[str, Store]:
         index = np.concatenate([STARTS[split] + np.arange(count) for split, count in self.counts.items()])
         images = dead_leaves(index, self.image_size, self.image_seed)
-        whole = Store(images, index, [f"leaves_{number}" for number in index.tolist()])
-        ends = np.cumsum(list(self.counts.values())).tolist()
-        counts = self.counts.items()
-        return {split: whole.take(slice(end - count, end)) for (split, count), end in zip(counts, ends, strict=True)}
+        return Store(images, index, [f"leaves_{number}" for number in index.tolist()]).split(self.counts)
 
 
 def dead_leaves(index: np.ndarray, size: int, seed: int, workers: int | None = None) -> np.ndarray:

@@ -88,6 +88,11 @@ class Store:
         inside = slice(int(inner[0]), int(inner[-1]) + 1) if consecutive else inner
         return Store(self._source, self.index[chosen], [self.names[row] for row in chosen], label, inside)
 
+    def split(self, counts: dict[str, int]) -> dict[str, "Store"]:
+        """Consecutive parts by name, of these sizes."""
+        ends = np.cumsum(list(counts.values())).tolist()
+        return {name: self.take(slice(end - counts[name], end)) for name, end in zip(counts, ends, strict=True)}
+
     def __getstate__(self) -> dict[str, Any]:
         # An open memory map would be pickled with its whole contents; the path is enough.
         return {**self.__dict__, "_opened": None}
@@ -154,9 +159,7 @@ def _open(folder: Path) -> dict[str, Store]:
         logger.warning("ignored %d unreadable files: %s", len(about["unreadable"]), "; ".join(about["unreadable"]))
     label = np.load(folder / "label.npy") if about["labelled"] else None
     whole = Store(folder / "images.npy", np.load(folder / "index.npy"), about["names"], label)
-    ends = np.cumsum(list(about["splits"].values())).tolist()
-    counts = about["splits"]
-    return {split: whole.take(slice(end - counts[split], end)) for split, end in zip(counts, ends, strict=True)}
+    return whole.split(about["splits"])
 
 
 def _build(folder: Path, splits: dict[str, list[Source]], size: int, fingerprint: str, workers: int) -> None:

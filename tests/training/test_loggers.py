@@ -94,7 +94,7 @@ def test_mode_unknown_is_refused(monkeypatch: pytest.MonkeyPatch):
         wandb_mode("auto")
 
 
-def test_run_id_belongs_to_the_folder(tmp_path: Path):
+def test_each_folder_has_one_run_id(tmp_path: Path):
     first = folder_run_id(tmp_path / "a")
     assert folder_run_id(tmp_path / "a") == first
     assert folder_run_id(tmp_path / "b") != first
@@ -124,7 +124,7 @@ def test_two_jobs_in_one_process_are_two_runs_and_a_resume_is_the_same(tmp_path:
     assert job(tmp_path / "one", run_id="chosen").id == "chosen"
 
 
-def test_a_job_that_never_finished_does_not_swallow_the_next(tmp_path: Path):
+def test_an_unfinished_job_is_closed_by_the_next(tmp_path: Path):
     first = job(tmp_path / "one")
     second = job(tmp_path / "two")
     assert first.id != second.id and second.name == "two"
@@ -136,7 +136,7 @@ def test_modes_change_from_job_to_job(tmp_path: Path):
     assert "WANDB_MODE" not in os.environ
 
 
-def test_online_without_a_key_goes_offline_unasked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_online_without_a_key_starts_offline_without_asking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     modes, init = [], wandb.init
     monkeypatch.setattr(wandb, "init", lambda **options: modes.append(options["mode"]) or init(**options))
     with pytest.warns(UserWarning, match="cannot go online: no API key"):
