@@ -1,4 +1,4 @@
-"""What travels from the data to the objective and the metrics."""
+"""The batch that data modules pass to objectives and metrics."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,20 +11,19 @@ __all__ = ["Batch"]
 
 @dataclass
 class Batch:
-    """Clean and degraded pictures of the same B images.
+    """B images, clean and degraded.
 
     Attributes:
         clean: float32 (B, 3, H, W) in [0, 1].
         degraded: float32 (B, 3, H, W) in [0, 1].
         mask: bool (B, 1, H, W); True where the pixel was erased (the hole).
         severity: float32 (B,) in [0, 1]; 0 is the identity.
-        index: int64 (B,); names the image in its data set, and keys its draws.
-        label: int64 (B,), or None where the data set has no classes.
-        kind: B names of the kind of damage in evaluation, or None: the corruption has one kind only.
+        index: int64 (B,); identifies the image in its data set and is part of the key of its draws.
+        label: int64 (B,), or None if the data set has no classes.
+        kind: in evaluation, B names of the kind of degradation, or None if the corruption has only one kind.
 
     Raises:
-        ValueError: a field has another shape or type. (Ranges are checked by `check_range`, which costs a
-            pass over the pixels.)
+        ValueError: a field has another shape or type.
     """
 
     clean: Tensor
@@ -50,7 +49,7 @@ class Batch:
             value = getattr(self, name)
             if tuple(value.shape) != shape or value.dtype != dtype:
                 raise ValueError(
-                    f"{name} is {value.dtype} {tuple(value.shape)}; a batch of these images needs {dtype} {shape}"
+                    f"{name} is {value.dtype} {tuple(value.shape)}; expected {dtype} {shape} for these clean images"
                 )
 
     def __len__(self) -> int:
@@ -59,13 +58,6 @@ class Batch:
     def first(self, count: int) -> "Batch":
         """The first `count` images."""
         return replace(self, **{name: value[:count] for name, value in vars(self).items() if value is not None})
-
-    def check_range(self) -> None:
-        """Raises ValueError where a picture or a severity leaves [0, 1]."""
-        for name in ("clean", "degraded", "severity"):
-            low, high = getattr(self, name).aminmax()
-            if low < 0 or high > 1:
-                raise ValueError(f"{name} spans [{low:.3f}, {high:.3f}]; it must lie in [0, 1]")
 
     def to(self, device: torch.device | str) -> "Batch":
         moved: dict[str, Any] = {

@@ -1,8 +1,9 @@
-"""Randomness as an argument: every draw is a pure function of a key.
+"""Random numbers as pure functions of a key.
 
-A key is a 64-bit integer folded from whatever names the draw: (seed, purpose, epoch, image index). Draws come
-from hashing (key, counter) with the SplitMix64 finaliser (Steele, Lea & Flood 2014, "Fast splittable pseudorandom
-number generators"), so one image's draw never depends on its batch, its rank, the device or the version of torch.
+A key is a 64-bit integer, hashed from the parts that identify a draw, such as (seed, purpose, epoch, image index).
+The words drawn from a key are the outputs of the generator SplitMix64 with the key as its seed (Steele, Lea & Flood
+2014, "Fast splittable pseudorandom number generators"), so an image's draws do not depend on its batch, its rank, the
+device or the version of torch.
 """
 
 import math
@@ -15,7 +16,7 @@ __all__ = ["fold", "normal", "permutation", "uniform"]
 
 
 def _signed(value: int) -> int:
-    """Two's complement: torch has no uint64 arithmetic, and int64 multiplication wraps alike."""
+    """Two's complement: torch has no uint64 arithmetic, but int64 products have the same bits."""
     value &= (1 << 64) - 1
     return value - (1 << 64) if value >= 1 << 63 else value
 
@@ -36,7 +37,7 @@ def _mix(z: Tensor) -> Tensor:
 
 
 def fold(*parts: int | str | Tensor) -> Tensor:
-    """One key per image from the parts that name a draw.
+    """Hashes parts into keys.
 
     Args:
         parts: integers, strings (a purpose such as "blur") and int64 tensors that broadcast together.
@@ -56,7 +57,7 @@ def fold(*parts: int | str | Tensor) -> Tensor:
 
 
 def _bits(keys: Tensor, count: int) -> Tensor:
-    """(B, count) hashed 64-bit words of the keys (B,)."""
+    """The first `count` words of SplitMix64 with each key (B,) as its seed: int64 (B, count)."""
     counter = torch.arange(1, count + 1, device=keys.device) * _GAMMA
     return _mix(keys[:, None] + counter)
 
@@ -67,11 +68,11 @@ def uniform(keys: Tensor, count: int) -> Tensor:
 
 
 def normal(keys: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """Standard normal draws: float32 (B, *shape) from int64 keys (B,), by Box and Muller's transform."""
+    """Standard normal draws: float32 (B, *shape) from int64 keys (B,), by the Box-Muller transform."""
     count = math.prod(shape)
     half = (count + 1) // 2
     bits = _bits(keys, half)
-    # Two 24-bit uniforms from each word; the first is kept off 0, where the logarithm diverges.
+    # Two 24-bit uniforms from each word; the first is never 0, where the logarithm diverges.
     radius = (_shift(bits, 40).float() + 1.0).mul_(2.0**-24).log_().mul_(-2.0).sqrt_()
     angle = ((bits & 0xFFFFFF).float()).mul_(2.0 * math.pi * 2.0**-24)
     draws = torch.cat([radius * angle.cos(), radius * angle.sin()], dim=1)
@@ -79,5 +80,5 @@ def normal(keys: Tensor, shape: tuple[int, ...]) -> Tensor:
 
 
 def permutation(size: int, *parts: int | str) -> Tensor:
-    """The order of `size` items that belongs to a key: int64 (size,)."""
+    """A random order of `size` items, from the key of the parts: int64 (size,)."""
     return torch.argsort(_mix(fold(*parts) + torch.arange(1, size + 1) * _GAMMA), stable=True)

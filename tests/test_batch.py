@@ -1,4 +1,4 @@
-"""The batch refuses what does not fit."""
+"""The batch checks the shapes and types of its fields."""
 
 import pytest
 import torch
@@ -17,10 +17,8 @@ def parts(**changes) -> dict:
     }
 
 
-def test_a_whole_batch_is_accepted():
-    batch = Batch(**parts(label=torch.tensor([4, 5])))
-    batch.check_range()
-    assert len(batch) == 2
+def test_a_complete_batch_is_accepted():
+    assert len(Batch(**parts(label=torch.tensor([4, 5])))) == 2
 
 
 @pytest.mark.parametrize(
@@ -39,14 +37,6 @@ def test_a_whole_batch_is_accepted():
 def test_a_field_of_another_shape_or_type_is_named(name, value):
     with pytest.raises(ValueError, match=f"^{name} "):
         Batch(**parts(**{name: value}))
-
-
-@pytest.mark.parametrize("name, worst", [("clean", 1.01), ("degraded", -0.01), ("severity", 1.5)])
-def test_a_field_out_of_range_is_named(name, worst):
-    batch = Batch(**parts())
-    getattr(batch, name).view(-1)[3 if name != "severity" else 1] = worst
-    with pytest.raises(ValueError, match=f"^{name} spans"):
-        batch.check_range()
 
 
 def test_to_moves_every_field_and_keeps_none():

@@ -1,4 +1,4 @@
-"""Keyed draws: known answers, laws, and independence."""
+"""Keyed draws: published values, distributions and independence."""
 
 import math
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 from scipy import stats
 
-from restoration.keyed import fold, normal, permutation, uniform
+from restoration.keyed import _bits, fold, normal, permutation, uniform
 
 WORD = (1 << 64) - 1
 GAMMA = 0x9E3779B97F4A7C15
@@ -27,8 +27,24 @@ def signed(value: int) -> int:
     return value - (1 << 64) if value >> 63 else value
 
 
-def test_the_reference_itself_gives_the_published_sequence():
-    assert splitmix64(0, 3) == [0xE220A8397B1DCDAF, 0x6E789E6AA1B965F4, 0x06C45D188009454F]
+# From the reference implementation, splitmix64.c (Vigna 2015), by seed.
+PUBLISHED = {
+    1234567: [
+        6457827717110365317,
+        3203168211198807973,
+        9817491932198370423,
+        4593380528125082431,
+        16408922859458223821,
+    ],
+    0: [0xE220A8397B1DCDAF, 0x6E789E6AA1B965F4, 0x06C45D188009454F],
+}
+
+
+@pytest.mark.parametrize("seed", PUBLISHED)
+def test_words_are_the_published_outputs_of_splitmix64(seed):
+    words = PUBLISHED[seed]
+    assert splitmix64(seed, len(words)) == words
+    assert [word % 2**64 for word in _bits(torch.tensor([seed]), len(words))[0].tolist()] == words
 
 
 @pytest.mark.parametrize("state", [0, 1, 1234567, (1 << 63) - 1, (1 << 64) - 1])
@@ -44,12 +60,12 @@ def test_fold_chains_the_finaliser():
     assert fold(7, -3, 123456789012).item() == signed(expected)
 
 
-def test_fold_tells_parts_orders_and_purposes_apart():
+def test_fold_distinguishes_parts_orders_and_purposes():
     keys = [fold(0), fold(1), fold(0, 0), fold(0, 1), fold(1, 0), fold("blur"), fold("erase"), fold("blur", 0)]
     assert len({key.item() for key in keys}) == len(keys)
 
 
-def test_fold_broadcasts_and_depends_on_each_image_alone():
+def test_fold_broadcasts_elementwise():
     index = torch.arange(1000)
     keys = fold(3, "blur", 5, index)
     assert keys.shape == (1000,) and len(keys.unique()) == 1000
@@ -84,7 +100,7 @@ def test_adjacent_keys_and_places_are_independent():
     correlation = {
         "next key": (drawn[1:] * drawn[:-1]).mean(),
         "next place": (drawn[:, 1:] * drawn[:, :-1]).mean(),
-        "the two halves of Box and Muller": (drawn[:, :200] * drawn[:, 200:]).mean() / math.sqrt(2),
+        "the two halves of Box-Muller": (drawn[:, :200] * drawn[:, 200:]).mean() / math.sqrt(2),
         "squares of next key": ((drawn[1:].square() - 1) * (drawn[:-1].square() - 1)).mean() / 2,
         "squares of the two halves": ((drawn[:, :200].square() - 1) * (drawn[:, 200:].square() - 1)).mean() / 2.83,
     }
@@ -97,13 +113,13 @@ def test_draws_do_not_depend_on_the_batch():
     assert torch.equal(uniform(keys, 9)[7], uniform(keys[7:8], 9)[0])
 
 
-def test_an_odd_count_of_normals_has_no_hole():
+def test_a_single_normal_is_standard_normal():
     drawn = normal(torch.arange(20_000), (1,))
     assert stats.kstest(drawn[:, 0].numpy(), "norm").pvalue > 0.01
 
 
 @pytest.mark.parametrize("size", [0, 1, 2, 1000])
-def test_permutation_is_one_and_belongs_to_its_key(size):
+def test_permutation_is_a_permutation_and_depends_on_its_key(size):
     order = permutation(size, 3, "order", 0)
     assert sorted(order.tolist()) == list(range(size))
     assert torch.equal(order, permutation(size, 3, "order", 0))

@@ -1,4 +1,4 @@
-"""Corruptions: what is done to the clean images."""
+"""Corruptions: the degradations that images are restored from."""
 
 from restoration.corruption.base import Corruption, Operator, Parameters
 from restoration.corruption.blur import Blur, GaussianBlur, MotionBlur

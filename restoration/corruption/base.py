@@ -1,4 +1,4 @@
-"""What a corruption is: random parameters apart from the operator that uses them."""
+"""The interface of a corruption: random parameters, and the operator that uses them."""
 
 from abc import ABC, abstractmethod
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from restoration.errors import UserError
 from restoration.keyed import fold, uniform
 
 __all__ = ["Corruption", "Operator", "Parameters"]
@@ -15,60 +16,60 @@ Parameters = dict[str, Any]
 
 
 class Operator(ABC):
-    """One way of damaging pictures.
+    """One kind of degradation.
 
-    Constants in pixels are stated for 64-pixel images and scale with the shorter side (protocol.md).
+    Constants in pixels are for 64-pixel images and scale with the shorter side (docs/protocol.md).
     """
 
     @abstractmethod
     def sample(self, severity: Tensor, keys: Tensor, size: tuple[int, int]) -> Parameters:
-        """Draw the damage of each image.
+        """Draw the parameters of each image.
 
         Args:
             severity: float32 (B,) in [0, 1]; 0 must give the identity.
-            keys: int64 (B,), one per image; every draw is a function of them.
+            keys: int64 (B,), one per image, on the CPU; every draw is a function of them.
             size: height and width of the images, pixels.
 
         Returns:
-            Explicit parameters, in the pixels of these images.
+            Parameters of `apply`, in pixels of these images.
         """
 
     @abstractmethod
     def apply(self, images: Tensor, parameters: Parameters) -> tuple[Tensor, Tensor]:
-        """Damage float32 images (B, 3, H, W) in [0, 1].
+        """Degrade float32 images (B, 3, H, W) in [0, 1].
 
         Returns:
             The degraded images, same shape and range, and the hole: bool (B, 1, H, W), True where erased.
         """
 
     def kinds(self, parameters: Parameters) -> list[str] | None:
-        """Which of several kinds of damage each of the B images got; None where there is one kind only."""
+        """The kind of degradation of each of the B images; None if the operator has only one kind."""
         return None
 
 
 class Corruption:
-    """An operator under the one knob of the protocol.
+    """An operator and its strength, the one parameter that sweeps vary.
 
     Args:
-        operator: what is done to the images.
-        strength: s in [0, 1].
-        severity: "uniform" draws u = s·U(0, 1) per image; "fixed" sets u = s.
+        operator: the degradation.
+        strength: s in [0, 1]; 0 is the identity.
+        severity: its distribution over images: "uniform" draws u = s·U(0, 1) per image, "fixed" sets u = s.
 
     Raises:
-        ValueError: a strength that is no number in [0, 1], or another severity law.
+        UserError: the strength is not a number in [0, 1], or the severity is neither.
     """
 
     def __init__(self, operator: Operator, strength: float = 1.0, severity: str = "uniform") -> None:
         if not isinstance(strength, int | float) or not 0 <= strength <= 1:
-            raise ValueError(f"corruption.strength={strength}: it must be a number in [0, 1]")
+            raise UserError(f"corruption.strength={strength}: it must be a number in [0, 1]")
         if severity not in ("uniform", "fixed"):
-            raise ValueError(f"corruption.severity={severity!r}: choose uniform or fixed")
+            raise UserError(f"corruption.severity={severity!r}: choose uniform or fixed")
         self.operator = operator
         self.strength = strength
         self.severity = severity
 
     def __call__(self, clean: Tensor, keys: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Damage clean images (B, 3, H, W) in [0, 1] as their keys (B,), on the CPU, say.
+        """Degrade clean images (B, 3, H, W) in [0, 1]; the keys (B,), on the CPU, determine every draw.
 
         Returns:
             degraded (B, 3, H, W) in [0, 1], mask bool (B, 1, H, W), severity float32 (B,) on the images' device.
@@ -79,12 +80,12 @@ class Corruption:
         return degraded, mask, severity.to(clean.device)
 
     def sample(self, keys: Tensor, size: tuple[int, int]) -> tuple[Tensor, Parameters]:
-        """Severity float32 (B,) and the operator's parameters, for images of that height and width."""
+        """Severity float32 (B,) and the operator's parameters, for images of this height and width."""
         severity = torch.full((len(keys),), float(self.strength))
         if self.severity == "uniform":
             severity = severity * uniform(fold(keys, "severity"), 1)[:, 0]
         return severity, self.operator.sample(severity, keys, size)
 
     def kinds(self, keys: Tensor, size: tuple[int, int]) -> list[str] | None:
-        """The kind of damage of each image by name, where there are several (`Operator.kinds`)."""
+        """The kind of degradation of each image (`Operator.kinds`)."""
         return self.operator.kinds(self.sample(keys, size)[1])

@@ -17,7 +17,7 @@ _RADIUS_PER_PIXEL = 9 / 64
 
 
 class Blur(Operator):
-    """Convolution with a kernel per image; the border reflects, its edge pixel not repeated."""
+    """Convolution with one kernel per image; the border reflects without repeating the edge pixel."""
 
     @abstractmethod
     def kernels(self, parameters: Parameters, x: Tensor, y: Tensor) -> Tensor:
@@ -29,17 +29,17 @@ class Blur(Operator):
         offsets = torch.arange(-radius, radius + 1, dtype=torch.float32)
         kernels = self.kernels(parameters, offsets[None, :], offsets[:, None])
         kernels = (kernels / kernels.sum(dim=(1, 2), keepdim=True)).to(images.device)
-        # Images take the place of channels, so that each group of the convolution is one image.
+        # Images are moved to the channel dimension: each group of the convolution is one image.
         padded = F.pad(images, (radius,) * 4, mode="reflect").transpose(0, 1)
         with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
             blurred = F.conv2d(padded, kernels[:, None], groups=batch).transpose(0, 1)
         mask = torch.zeros(batch, 1, height, width, dtype=torch.bool, device=images.device)
-        # Rounding in the sum can leave [0, 1] by an ulp.
+        # Rounding in the sum can exceed [0, 1] by an ulp.
         return blurred.clamp(0, 1).contiguous(), mask
 
 
 class MotionBlur(Blur):
-    """A straight, uniform camera motion.
+    """Linear motion blur: the image moves along a straight segment at constant speed.
 
     Args:
         length: the segment's length at severity 1, pixels of a 64-pixel image.
@@ -53,22 +53,22 @@ class MotionBlur(Blur):
         return {"length": severity * (self.length * min(size) / 64), "angle": angle}
 
     def kernels(self, parameters: Parameters, x: Tensor, y: Tensor) -> Tensor:
-        """Weight max(0, 1 − distance to the centred segment), which runs along (cos θ, sin θ)."""
+        """Weight max(0, 1 − distance to the centred segment along (cos θ, sin θ))."""
         cos, sin = parameters["angle"].cos()[:, None, None], parameters["angle"].sin()[:, None, None]
         half = parameters["length"][:, None, None] / 2
         along = x * cos + y * sin
         across = y * cos - x * sin
         beyond = (along.abs() - half).clamp(min=0)
         weight = (1 - torch.hypot(beyond, across)).clamp(min=0)
-        # At length 0 the neighbours are at distance 1 up to rounding; only the centre may count.
+        # At length 0 the neighbours are at distance 1 up to rounding; only the centre has a weight.
         return torch.where((half > 0) | ((x == 0) & (y == 0)), weight, 0.0)
 
 
 class GaussianBlur(Blur):
-    """Defocus as an isotropic Gaussian.
+    """Isotropic Gaussian blur.
 
     Args:
-        sigma: its standard deviation at severity 1, pixels of a 64-pixel image.
+        sigma: the kernel's standard deviation at severity 1, pixels of a 64-pixel image.
     """
 
     def __init__(self, sigma: float = 3.0) -> None:
@@ -78,6 +78,6 @@ class GaussianBlur(Blur):
         return {"sigma": severity * (self.sigma * min(size) / 64)}
 
     def kernels(self, parameters: Parameters, x: Tensor, y: Tensor) -> Tensor:
-        # At σ = 0 every weight but the centre's underflows to 0: the identity.
+        # At σ = 0 all weights except the centre's underflow to 0: the identity.
         sigma = parameters["sigma"].clamp(min=1e-3)[:, None, None]
         return torch.exp(-(x.square() + y.square()) / (2 * sigma.square()))

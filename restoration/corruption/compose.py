@@ -1,4 +1,4 @@
-"""Corruptions made of corruptions."""
+"""Compositions of operators."""
 
 from collections.abc import Mapping
 
@@ -17,10 +17,10 @@ def _rows(parameters: Parameters, rows: Tensor) -> Parameters:
 
 
 class Sequence(Operator):
-    """One operator after another, at the same severity; the hole is the union of theirs.
+    """Operators applied in order, at the same severity; the hole is the union of their holes.
 
     Args:
-        steps: operators by name, in order. The name keys their draws and their parameters.
+        steps: operators by name. The name is part of the key of their draws, and names their parameters.
     """
 
     def __init__(self, steps: Mapping[str, Operator]) -> None:
@@ -37,16 +37,16 @@ class Sequence(Operator):
         return images, mask
 
     def kinds(self, parameters: Parameters) -> list[str] | None:
-        steps = [step.kinds(parameters[name]) for name, step in self.steps.items()]
-        told = [kinds for kinds in steps if kinds is not None]
-        return [" + ".join(names) for names in zip(*told, strict=True)] if told else None
+        kinds = [step.kinds(parameters[name]) for name, step in self.steps.items()]
+        known = [names for names in kinds if names is not None]
+        return [" + ".join(names) for names in zip(*known, strict=True)] if known else None
 
 
 class OneOf(Operator):
     """One of several operators per image, with equal probability.
 
     Args:
-        choices: operators by name.
+        choices: operators by name. The name is part of the key of their draws, and names their parameters.
     """
 
     def __init__(self, choices: Mapping[str, Operator]) -> None:

@@ -12,11 +12,11 @@ __all__ = ["BlockMask", "Erase"]
 
 
 class Erase(Operator):
-    """One rectangle filled with black.
+    """One rectangle filled with 0.
 
     Args:
         area: the rectangle's share of the image at severity 1.
-        aspect: bounds of height over width, drawn log-uniformly.
+        aspect: bounds of height / width, which is drawn log-uniformly.
     """
 
     def __init__(self, area: float = 0.3, aspect: tuple[float, float] = (0.3, 3.3)) -> None:
@@ -49,10 +49,10 @@ class Erase(Operator):
 
 
 class BlockMask(Operator):
-    """Cells of a grid over the image, erased to black.
+    """Cells of a grid over the image, filled with 0.
 
     Args:
-        cells: the grid is cells × cells.
+        cells: cells per side of the grid.
         share: the share of the cells erased at severity 1.
     """
 

@@ -1,4 +1,4 @@
-"""Gaussian noise, and salt and pepper. The noise of a pixel is drawn on the images' device, from the image's key."""
+"""Gaussian noise, and salt and pepper. Pixel noise is drawn on the images' device, from the image's key."""
 
 import torch
 from torch import Tensor
@@ -10,10 +10,10 @@ __all__ = ["GaussianNoise", "SaltPepper"]
 
 
 class GaussianNoise(Operator):
-    """Additive white noise, clipped to [0, 1] as a file would clip it.
+    """Additive white Gaussian noise; the result is clipped to [0, 1].
 
     Args:
-        sigma: the standard deviation at severity 1, on the [0, 1] scale.
+        sigma: standard deviation at severity 1, for images in [0, 1].
     """
 
     def __init__(self, sigma: float = 0.5) -> None:
@@ -30,10 +30,10 @@ class GaussianNoise(Operator):
 
 
 class SaltPepper(Operator):
-    """Pixels lost to black or white, half each, in all channels; they are the hole.
+    """Pixels replaced by black or white, half each, in all channels; they are the hole.
 
     Args:
-        share: the share of pixels lost at severity 1.
+        share: the share of replaced pixels at severity 1.
     """
 
     def __init__(self, share: float = 0.5) -> None:

@@ -1,1 +1,1 @@
-"""Data sets: clean images, decoded once."""
+"""Data sets: clean images, decoded once, and the batches made from them."""

@@ -1,8 +1,9 @@
-"""Clean images in, corrupted/clean batches out."""
+"""Batches of clean and degraded images from stores of clean ones."""
 
 from abc import abstractmethod
 from collections.abc import Iterator
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -12,19 +13,20 @@ from torch.utils.data import DataLoader, Dataset
 
 from restoration.batch import Batch
 from restoration.corruption import Corruption
+from restoration.data.decode import Source
 from restoration.data.epochs import EpochBatches
-from restoration.data.store import Store
+from restoration.data.store import Store, decode_once
 from restoration.errors import UserError, whole_number
 from restoration.keyed import fold, uniform
 
-__all__ = ["PROTOCOL", "RestorationDataModule"]
+__all__ = ["PROTOCOL", "FileDataModule", "RestorationDataModule"]
 
 PROTOCOL = 1
-"""Version of the evaluation's damage: figures of different versions are not comparable."""
+"""Version of the degradations in evaluation; results of different versions are not comparable."""
 
 
 class _Gather(Dataset[dict[str, Any]]):
-    """Whole batches of a store: a list of rows gives their uint8 images, indices and labels."""
+    """Batches of a store: the uint8 images, indices and labels of given rows."""
 
     def __init__(self, store: Store, split: str, pixels: bool) -> None:
         self.store = store
@@ -37,7 +39,7 @@ class _Gather(Dataset[dict[str, Any]]):
         if self.store.label is not None:
             batch["label"] = torch.from_numpy(self.store.label[chosen])
         if self.pixels:
-            # In file order a memory map is read front to back.
+            # In file order, so that a memory map is read front to back.
             order = np.argsort(chosen)
             images = np.empty((len(chosen), *self.store.images.shape[1:]), dtype=np.uint8)
             images[order] = self.store.images[chosen[order]]
@@ -46,19 +48,22 @@ class _Gather(Dataset[dict[str, Any]]):
 
 
 class RestorationDataModule(LightningDataModule):
-    """Builds the pairs of every data set; a subclass says where its clean images are.
+    """Base class of the data sets; a subclass provides the clean images (`load_splits`).
 
-    Images travel as uint8 and are corrupted in batch on the device. In training an image's damage is keyed by
-    (seed, epoch, image index), and it is flipped at random; in evaluation by the image index alone, so that every
-    run of every seed meets the same damage.
+    Images are moved to the device as uint8 and degraded there, a batch at a time. In training the degradation is
+    keyed by (seed, epoch, image index), and images are flipped at random. In evaluation it is keyed by the image index
+    alone, so it is the same in every run.
 
     Args:
-        corruption: what is done to the images.
+        corruption: degrades the images.
         image_size: side in pixels.
         batch_size: of training, per device.
         eval_batch_size: of validation and test.
-        device: "cpu" keeps the images memory-mapped; "cuda" holds the training images on the GPU.
-        seed: keys the order of the images and the training damage.
+        device: "cpu" reads batches from the store; "cuda" holds the training images on the GPU.
+        seed: keys the order of the images and the degradations of training.
+
+    Raises:
+        UserError: a size is not a whole number, or there is no such device.
     """
 
     def __init__(
@@ -74,7 +79,7 @@ class RestorationDataModule(LightningDataModule):
         if device not in ("cpu", "cuda"):
             raise UserError(f"data.device={device!r}: choose cpu or cuda")
         if device == "cuda" and not torch.cuda.is_available():
-            raise UserError("data.device=cuda: there is no CUDA GPU here; use data.device=cpu")
+            raise UserError("data.device=cuda: no CUDA GPU was found; use data.device=cpu")
         sizes = {"image_size": image_size, "batch_size": batch_size, "eval_batch_size": eval_batch_size}
         for name, size in sizes.items():
             if (name, size) != ("batch_size", "auto"):
@@ -90,10 +95,10 @@ class RestorationDataModule(LightningDataModule):
 
     @abstractmethod
     def load_splits(self) -> dict[str, Store]:
-        """The clean images: "train", "selection" (validation while training) and "test" (what is reported)."""
+        """The clean images: "train", "selection" (validation during training) and "test" (reported results)."""
 
     def prepare_data(self) -> None:
-        """Fetch and decode what is not there yet; Lightning asks one process for it, before `setup`."""
+        """Download and decode missing images; Lightning calls it in one process, before `setup`."""
         self.setup()
 
     def setup(self, stage: str | None = None) -> None:
@@ -128,7 +133,7 @@ class RestorationDataModule(LightningDataModule):
         return self._eval_dataloader("selection")
 
     def batches(self, split: str, device: torch.device | str = "cpu") -> Iterator[Batch]:
-        """The corrupted/clean pairs of a split in evaluation, in order, outside any Trainer."""
+        """The batches of a split as in evaluation, in order, without a Trainer."""
         self.setup()
         for batch in self._eval_dataloader(split):
             moved = {name: value.to(device) if isinstance(value, Tensor) else value for name, value in batch.items()}
@@ -152,3 +157,35 @@ class RestorationDataModule(LightningDataModule):
         degraded, mask, severity = self.corruption(clean, keys)
         kind = None if batch["split"] == "train" else self.corruption.kinds(keys, (clean.shape[-2], clean.shape[-1]))
         return Batch(clean, degraded, mask, severity, index, batch.get("label"), kind)
+
+
+class FileDataModule(RestorationDataModule):
+    """Base class of data sets of image files, which are decoded once; a subclass lists the files (`list_splits`).
+
+    Args:
+        corruption, image_size, batch_size, eval_batch_size, device, seed: see `RestorationDataModule`.
+        root: folder of the images; the decoded images are kept in a hidden folder there.
+    """
+
+    store_name: ClassVar[str]
+
+    def __init__(
+        self,
+        corruption: Corruption,
+        root: str,
+        image_size: int = 64,
+        batch_size: int = 64,
+        eval_batch_size: int = 128,
+        device: str = "cpu",
+        seed: int = 0,
+    ) -> None:
+        super().__init__(corruption, image_size, batch_size, eval_batch_size, device, seed)
+        self.root = Path(root)
+
+    @abstractmethod
+    def list_splits(self) -> dict[str, list[Source]]:
+        """The image files of "train", "selection" and "test"."""
+
+    def load_splits(self) -> dict[str, Store]:
+        cache = self.root / f".store-{self.image_size}" / self.store_name
+        return decode_once(cache, self.list_splits(), self.image_size)

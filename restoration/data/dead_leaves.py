@@ -1,8 +1,8 @@
-"""Dead leaves: procedural pictures with the occlusion, contrast and gradients of natural ones, from a seed.
+"""Dead leaves: procedural images with the occlusion, contrast and gradients of natural ones, from a seed.
 
-Opaque shapes whose radii follow a power law r^-3 fall on each other until they cover the picture (Matheron 1968; Lee,
-Mumford & Huang 2001, "Occlusion models for natural images"; Baradad et al. 2021, "Learning to see by looking at
-noise"). Occlusion gives edges at every scale; here leaves also have shading, stripes and 1/f roughness of their own.
+Opaque shapes with radii from the power law r^-3 are laid over each other until they cover the image (Matheron 1968;
+Lee, Mumford & Huang 2001, "Occlusion models for natural images"; Baradad et al. 2021, "Learning to see by looking at
+noise"). Occlusion gives edges at every scale; here each leaf also has shading, stripes and 1/f roughness.
 Their power spectrum falls faster than that of photographs (exponent −3.0 against −2.1 for Tiny ImageNet).
 """
 
@@ -25,31 +25,29 @@ from restoration.keyed import fold, normal, uniform
 __all__ = ["DeadLeaves", "dead_leaves"]
 
 SUPERSAMPLING = 3  # each pixel is the mean of 3 x 3 samples
-LEAVES = 400  # about 100 are in sight; together they would cover the picture twice, a background does the rest
-RADII = (1 / 22, 0.7)  # in sides of the picture; at 32 pixels the smallest leaf is 3 pixels wide
+LEAVES = 400  # about 100 are visible; their total area is twice that of the image, and a background fills gaps
+RADII = (1 / 22, 0.7)  # in image sides; at 32 pixels the smallest leaf is 3 pixels wide
 CORNERS = 28
-TILE = 256  # samples of the tile of 1/f noise that roughness is cut from
-ROUGHNESS_SPAN = 96  # samples of the tile across a picture: one each at 32 pixels, so that none is skipped there
-CHUNK = 64  # images of a task
+TILE = 256  # side of the tile of 1/f noise that roughness is cropped from, samples
+ROUGHNESS_SPAN = 96  # tile samples across an image: at 32 pixels no sample is skipped
+CHUNK = 64  # images per task
 
-# Where the images of each split begin; far enough apart that no number of images makes them overlap.
+# First index of each split; far enough apart that splits cannot overlap.
 STARTS = {"train": 0, "selection": 100_000_000, "test": 200_000_000}
 
 
 class DeadLeaves(RestorationDataModule):
-    """Dead leaves, drawn into memory; image seed, index and size make a picture, however many there are.
+    """Dead leaves, drawn into memory. An image depends on the image seed, its index and the size only.
 
     Args:
-        corruption: what damages the images.
-        image_size: side in pixels.
-        train_images: images to learn from.
-        selection_images: images that select models.
-        test_images: images that are reported on.
-        batch_size: images of a training batch.
-        eval_batch_size: images of a batch in evaluation.
-        device: "cpu", or "cuda" to hold the training images on the GPU.
-        seed: keys the order of the epochs and the corruption in training.
-        image_seed: of the images; not the run's, so that runs of several seeds are tested on the same images.
+        corruption, image_size, batch_size, eval_batch_size, device, seed: see `RestorationDataModule`.
+        train_images: number of training images.
+        selection_images: number of validation images.
+        test_images: number of test images.
+        image_seed: of the images; separate from `seed`, so that runs of several seeds are tested on the same images.
+
+    Raises:
+        UserError: there are too few or too many images.
     """
 
     def __init__(
@@ -69,16 +67,13 @@ class DeadLeaves(RestorationDataModule):
         self.counts = {"train": train_images, "selection": selection_images, "test": test_images}
         for split, count in self.counts.items():
             if not 1 <= count <= STARTS["selection"]:
-                raise UserError(f"data.{split}_images={count}: it must lie in 1 … {STARTS['selection']:,}")
+                raise UserError(f"data.{split}_images={count}: it must be in 1 … {STARTS['selection']:,}")
         self.image_seed = image_seed
 
     def load_splits(self) -> dict[str, Store]:
         index = np.concatenate([STARTS[split] + np.arange(count) for split, count in self.counts.items()])
         images = dead_leaves(index, self.image_size, self.image_seed)
-        whole = Store(images, index, [f"leaves_{number}" for number in index.tolist()])
-        ends = np.cumsum(list(self.counts.values())).tolist()
-        counts = self.counts.items()
-        return {split: whole.take(slice(end - count, end)) for (split, count), end in zip(counts, ends, strict=True)}
+        return Store(images, index, [f"leaves_{number}" for number in index.tolist()]).split(self.counts)
 
 
 def dead_leaves(index: np.ndarray, size: int, seed: int, workers: int | None = None) -> np.ndarray:
@@ -87,7 +82,7 @@ def dead_leaves(index: np.ndarray, size: int, seed: int, workers: int | None = N
     Args:
         index: int64 (N,).
         size: side in pixels.
-        seed: of the whole set.
+        seed: of the data set.
         workers: processes that draw; None is one for each core.
 
     Returns:
@@ -96,7 +91,7 @@ def dead_leaves(index: np.ndarray, size: int, seed: int, workers: int | None = N
     images = np.empty((len(index), size, size, 3), np.uint8)
     starts = range(0, len(index), CHUNK)
     calls = [(index[start : start + CHUNK], size, seed) for start in starts]
-    # Few images are drawn here: starting processes would take longer.
+    # Few images: starting processes would take longer than drawing.
     workers = 1 if len(calls) < 8 else (workers or cores())
     with tqdm(total=len(index), desc="drawing dead leaves", unit="image", disable=None) as bar:
         for position, drawn in parallel(_draw_chunk, calls, workers):
@@ -120,16 +115,16 @@ def _draw_chunk(index: np.ndarray, size: int, seed: int) -> np.ndarray:
 
 
 def _outlines(keys: Tensor, side: int) -> tuple[Tensor, Tensor]:
-    """Corners of the leaves of each image, in samples, float32 (B, L, 2 * CORNERS); which are in sight, bool (B, L)."""
+    """Corners of the leaves of each image, in samples, float32 (B, L, 2 * CORNERS); which are visible, bool (B, L)."""
     place, form = (uniform(fold(keys, purpose), LEAVES * 4).view(-1, LEAVES, 4) for purpose in ("place", "form"))
     low, high = RADII
-    # Inverse of the distribution function of the density r^-3 on [low, high].
+    # Inverse transform sampling of the density r^-3 on [low, high].
     radius = (low**-2 - place[..., 0] * (low**-2 - high**-2)).rsqrt()
     margin = 0.5 + high
     centre_x, centre_y = 0.5 + margin * (2 * place[..., 1] - 1), 0.5 + margin * (2 * place[..., 2] - 1)
     turn = 2 * math.pi * place[..., 3]
 
-    # Superellipses |x/a|^p + |y/b|^p = 1: half are discs, the others ellipses, rounded and sharp boxes and diamonds.
+    # Superellipses |x/a|^p + |y/b|^p = 1: half are discs, the others ellipses, diamonds, and rounded and sharp boxes.
     disc = form[..., 0] < 0.5
     stretch = torch.where(disc, 1.0, 1 + 2 * form[..., 1].square()).sqrt()
     power = torch.where(disc, 2.0, torch.tensor([1.2, 2.0, 5.0, 12.0])[(form[..., 2] * 4).long()])
@@ -145,9 +140,9 @@ def _outlines(keys: Tensor, side: int) -> tuple[Tensor, Tensor]:
 
 
 def _looks(keys: Tensor) -> dict[str, np.ndarray]:
-    """What each leaf of each image looks like; leaf 0 is the background.
+    """Appearance of each leaf of each image; leaf 0 is the background.
 
-    Colours stay in an image's own family, as under one light: they differ most in brightness, less in hue.
+    The colours of an image differ more in brightness than in hue, as under one light.
     """
     draws = uniform(fold(keys, "look"), (LEAVES + 1) * 10).view(-1, LEAVES + 1, 10)
     tints = normal(fold(keys, "tint"), (LEAVES + 1, 2))
@@ -155,9 +150,9 @@ def _looks(keys: Tensor) -> dict[str, np.ndarray]:
     brightness = 0.08 + 0.84 * draws[..., 0]
     warm, green = (0.09 * tints + 0.08 * family).unbind(dim=-1)
     colour = torch.stack([brightness + warm, brightness + green, brightness - warm - 0.5 * green], dim=-1)
-    # Shading: a linear ramp, up to a third of the range across the picture.
+    # Shading: a linear ramp, up to 0.6 across the image.
     turn, ramp = 2 * math.pi * draws[..., 1], 0.6 * draws[..., 2]
-    # Stripes on a third of the leaves, 3 to 12 periods across the picture, so that no sampling hides them.
+    # Stripes on a third of the leaves, 3 to 12 periods across the image, resolved at every size.
     direction, periods = math.pi * draws[..., 3], 3 * 4 ** draws[..., 4]
     stripes = torch.where(draws[..., 5] < 0.33, 0.05 + 0.15 * draws[..., 6], 0.0)
     return {
@@ -171,7 +166,7 @@ def _looks(keys: Tensor) -> dict[str, np.ndarray]:
 
 
 def _stack(corners: np.ndarray, inside: np.ndarray, side: int) -> np.ndarray:
-    """Number of the topmost leaf at each sample: int32 (side, side); 0 is the background."""
+    """Index of the topmost leaf at each sample: int32 (side, side); 0 is the background."""
     canvas = Image.new("I", (side, side), 0)
     draw = ImageDraw.Draw(canvas)
     for leaf in np.flatnonzero(inside).tolist():
@@ -180,11 +175,11 @@ def _stack(corners: np.ndarray, inside: np.ndarray, side: int) -> np.ndarray:
 
 
 def _shade(leaf: np.ndarray, look: dict[str, np.ndarray], tile: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Colours every sample by its leaf, and averages the samples of each pixel: uint8 (size, size, 3)."""
+    """Colours every sample by its leaf and averages the samples of each pixel: uint8 (size, size, 3)."""
     ramp, wave, offset = look["ramp"][leaf], look["wave"][leaf], look["offset"][leaf]
     light = ramp[..., 0] * (x - 0.5) + ramp[..., 1] * (y - 0.5)
     light += look["stripes"][leaf] * np.sin(wave[..., 0] * x + wave[..., 1] * y)
-    # Positions in the tile follow the picture's own square, so that roughness looks alike at every size.
+    # Positions in the tile are relative to the image's side, so that roughness looks the same at every size.
     row, column = (y * ROUGHNESS_SPAN).astype(np.int64), (x * ROUGHNESS_SPAN).astype(np.int64)
     light += (
         look["rough"][leaf] * tile.ravel()[((row + offset[..., 1]) % TILE) * TILE + (column + offset[..., 0]) % TILE]
@@ -192,7 +187,7 @@ def _shade(leaf: np.ndarray, look: dict[str, np.ndarray], tile: np.ndarray, x: n
     samples = look["colour"][leaf]
     samples += light[..., None]
     np.clip(samples, 0.0, 1.0, out=samples)
-    # Sums of strided views: several times as fast as a mean over two short axes.
+    # Sums of strided views are several times as fast as a mean over two short axes.
     rows = sum(samples[start::SUPERSAMPLING] for start in range(SUPERSAMPLING))
     pixels = sum(rows[:, start::SUPERSAMPLING] for start in range(SUPERSAMPLING))
     return (pixels * (255.0 / SUPERSAMPLING**2) + 0.5).astype(np.uint8)
@@ -200,7 +195,7 @@ def _shade(leaf: np.ndarray, look: dict[str, np.ndarray], tile: np.ndarray, x: n
 
 @functools.lru_cache(maxsize=1)
 def _rough_tile(seed: int) -> np.ndarray:
-    """Periodic noise with amplitude spectrum 1/f, mean 0 and deviation 1: float32 (TILE, TILE)."""
+    """Periodic noise with amplitude spectrum 1/f, mean 0 and standard deviation 1: float32 (TILE, TILE)."""
     white = normal(fold(seed, "rough")[None], (TILE, TILE))[0]
     frequency = torch.fft.fftfreq(TILE)
     distance = (frequency[:, None].square() + frequency[None].square()).sqrt().clamp(min=1 / TILE)

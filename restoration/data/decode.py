@@ -1,4 +1,4 @@
-"""Image files to RGB squares of one size, on all cores."""
+"""Decoding of image files to RGB squares of one size, on all cores."""
 
 import logging
 import multiprocessing
@@ -16,7 +16,7 @@ import torch
 from PIL import Image, ImageOps
 from tqdm import tqdm
 
-__all__ = ["SUFFIXES", "Source", "cores", "decode", "find_pictures", "parallel", "read_image"]
+__all__ = ["SUFFIXES", "Source", "cores", "decode", "find_images", "parallel", "read_image"]
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm"}
 
@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Source:
-    """An image file, and what the store keeps of it beside its pixels."""
+    """An image file: its path, and the name, index and label that the store keeps."""
 
     path: Path | str
     name: str
@@ -35,14 +35,14 @@ class Source:
     label: int | None = None
 
 
-def find_pictures(root: Path) -> tuple[list[str], str]:
-    """Paths of the image files under a folder, relative to it, with forward slashes on every system; hidden ones not.
+def find_images(root: Path) -> tuple[list[str], str]:
+    """Paths of the image files under a folder, relative to it, with forward slashes; hidden ones are left out.
 
-    Also, in words, how many other files there are of which suffixes; "" where there are none.
+    Also a text with the number of other files of each suffix, "" if there are none.
     """
     names, others = [], Counter[str]()
     for folder, below, files in os.walk(root):
-        below[:] = [name for name in below if not name.startswith(".")]  # also leaves out the store
+        below[:] = [name for name in below if not name.startswith(".")]  # among them the store
         here = Path(folder).relative_to(root)
         for name in files:
             if name.startswith("."):
@@ -57,13 +57,13 @@ def find_pictures(root: Path) -> tuple[list[str], str]:
 
 
 def read_image(path: Path | str, size: int) -> np.ndarray:
-    """Decodes a file to RGB, and brings the square in its centre to `size`: uint8 (size, size, 3).
+    """Decodes a file to RGB and resizes the square in its centre: uint8 (size, size, 3).
 
-    Where the short side is a whole multiple of `size` pixels are averaged in boxes, otherwise resampled by an
-    antialiased bicubic. JPEGs beyond 8 times the size are first decoded at a fraction, as the format allows.
+    If the short side is a multiple of `size`, boxes of pixels are averaged; otherwise the square is resampled by an
+    antialiased bicubic filter. JPEGs larger than 8 times the size are decoded at reduced resolution first.
 
     Raises:
-        Exception: whatever the decoder raises for a file it cannot read.
+        Exception: any error of the decoder.
     """
     with Image.open(path) as opened:
         if min(opened.size) > 8 * size:
@@ -88,7 +88,7 @@ def _as_rgb(image: Image.Image) -> Image.Image:
         return image
     if image.mode.startswith("I"):  # 16-bit grey, which Pillow would clip at 255
         image = Image.fromarray((np.asarray(image, np.float32) / 257.0).round().clip(0, 255).astype(np.uint8))
-    if image.has_transparency_data:  # shown on white, as viewers do: what lies under transparency is arbitrary
+    if image.has_transparency_data:  # shown on white: the colours under transparency are arbitrary
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     return image.convert("RGB")
@@ -100,13 +100,13 @@ def cores() -> int:
 
 
 def parallel(task: Callable, calls: list[tuple], workers: int) -> Iterator[tuple[int, Any]]:
-    """Yields (position in calls, task(*call)) as results come, from `workers` processes (1: from this one)."""
+    """Yields (position in calls, task(*call)) in the order of completion, from `workers` processes (1: this one)."""
     if workers <= 1 or len(calls) <= 1:
         yield from ((position, task(*call)) for position, call in enumerate(calls))
         return
-    # Forked workers start at once and need no importable __main__; elsewhere than on Linux forking is unsafe.
+    # Forked workers start at once and need no importable __main__; forking is safe on Linux only.
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
-    # One thread each: the cores are taken, and a thread pool used before the fork would hang after it.
+    # One thread each: all cores are in use, and a thread pool used before the fork would hang after it.
     pool = ProcessPoolExecutor(min(workers, len(calls)), context, torch.set_num_threads, (1,))
     try:
         futures = {pool.submit(task, *call): position for position, call in enumerate(calls)}
@@ -120,10 +120,10 @@ def decode(target: Path, sources: list[Source], size: int, workers: int) -> dict
     """Decodes N sources into the new file `target`, a `.npy` of uint8 (N, size, size, 3).
 
     Returns:
-        The reason for each row that could not be decoded, whose pixels are black.
+        The reason for each row that could not be decoded; its pixels are black.
     """
     shape = (len(sources), size, size, 3)
-    offset = np.lib.format.open_memmap(target, "w+", np.uint8, shape).offset  # a sparse file: nothing is resident yet
+    offset = np.lib.format.open_memmap(target, "w+", np.uint8, shape).offset  # a sparse file
     chunk = max(1, min(CHUNK, len(sources) // (4 * workers)))
     starts = range(0, len(sources), chunk)
     calls = [
@@ -145,9 +145,9 @@ def _decode_chunk(target: Path, offset: int, paths: list[Path | str], size: int)
     for row, path in enumerate(paths):
         try:
             pixels[row] = read_image(path, size)
-        except Exception as error:  # decoders raise nearly anything for damaged files
+        except Exception as error:  # decoders raise almost any type for damaged files
             failures[row] = type(error).__name__
-    # Written, not memory-mapped: mapped pages would count as resident in every worker.
+    # Not memory-mapped: mapped pages would count as resident in every worker.
     with open(target, "r+b") as file:
         file.seek(offset)
         file.write(pixels.tobytes())

@@ -1,4 +1,4 @@
-"""One file over HTTP: resumed where it stopped, checked before it takes its name."""
+"""Download of one file over HTTP, resumable and checked."""
 
 import hashlib
 import http.client
@@ -21,21 +21,21 @@ logger = logging.getLogger(__name__)
 def download(
     url: str, target: Path, *, size: int, md5: str, timeout: float = 30.0, attempts: int = 3, pause: float = 1.0
 ) -> None:
-    """Downloads to `target`, which exists only when it is whole and checked.
+    """Downloads to `target`, which is only written once the file is complete and checked.
 
-    What arrives is kept in `<target>.part`; a later attempt, or a later call, asks the server for the rest.
+    Incomplete data is kept in `<target>.part`; a later attempt, or a later call, asks the server for the rest.
 
     Args:
         url: an http or https address.
         target: the file's final path.
         size: its length in bytes.
         md5: its MD5 in hexadecimal.
-        timeout: seconds of silence that count as a failure.
-        attempts: failures in a row, without a byte in between, after which it gives up.
-        pause: seconds before the second attempt; doubles with each further one.
+        timeout: seconds without data that count as a failure.
+        attempts: consecutive failures without new data after which it gives up.
+        pause: seconds before the second attempt, doubled for each further one.
 
     Raises:
-        OSError: the server cannot be reached, refuses, or keeps breaking off; or size or MD5 is wrong.
+        OSError: the server cannot be reached, refuses or keeps disconnecting; or size or MD5 is wrong.
     """
     part = target.with_name(target.name + ".part")
     if part.exists() and part.stat().st_size > size:
@@ -49,7 +49,7 @@ def download(
                 raise ConnectionError("the connection ended early")
         except (OSError, http.client.HTTPException) as error:
             if isinstance(error, urllib.error.HTTPError) and error.code < 500:
-                if error.code == 416:  # the server's file ends before ours does
+                if error.code == 416:  # the server's file is shorter than our part
                     part.unlink()
                 raise OSError(f"{url} answered {error.code} {error.reason}") from error
             advanced = part.exists() and part.stat().st_size > have
@@ -57,7 +57,7 @@ def download(
             reason = getattr(error, "reason", None) or error
             if failures >= attempts:
                 raise OSError(f"{url} could not be downloaded ({reason})") from error
-            logger.warning("download of %s stopped (%s); trying again", url, reason)
+            logger.warning("download of %s was interrupted (%s); trying again", url, reason)
             time.sleep(pause * 2 ** (failures - 1))
     _check(url, part, size, md5)
     os.replace(part, target)
@@ -67,7 +67,7 @@ def _fetch_rest(url: str, part: Path, have: int, size: int, timeout: float) -> N
     request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
     with urllib.request.urlopen(request, timeout=timeout) as response:
         resumed = response.status == 206 and response.headers.get("Content-Range", "").startswith(f"bytes {have}-")
-        start = have if resumed else 0  # a server without Range sends all of it again
+        start = have if resumed else 0  # a server without Range support sends the whole file
         with (
             open(part, "ab" if resumed else "wb") as file,
             tqdm(
@@ -78,7 +78,7 @@ def _fetch_rest(url: str, part: Path, have: int, size: int, timeout: float) -> N
                 file.write(block)
                 bar.update(len(block))
                 if file.tell() > size:
-                    return  # longer than it should be; the check below says so
+                    return  # too long; `_check` reports it
 
 
 def _check(url: str, part: Path, size: int, md5: str) -> None:
@@ -90,5 +90,5 @@ def _check(url: str, part: Path, size: int, md5: str) -> None:
         problem = f"MD5 {found} instead of {md5}"
     else:
         problem = f"more than the expected {size:,} bytes"
-    part.unlink()  # to resume it would fail for ever
-    raise OSError(f"what {url} sent is not the expected file ({problem}); it was removed")
+    part.unlink()  # otherwise each later call would fail too
+    raise OSError(f"{url} is not the expected file ({problem}); the download was removed")

@@ -11,13 +11,13 @@ __all__ = ["EpochBatches"]
 
 
 class EpochBatches(Sampler[Tensor]):
-    """Batches of rows in an order that is a function of (seed, epoch), so that a run resumes at any batch.
+    """Batches of row numbers in an order keyed by (seed, epoch), so that a run can resume at any batch.
 
     Args:
         size: number of images.
-        batch_size: per rank; an incomplete last batch is left out.
+        batch_size: per rank; an incomplete last batch is dropped.
         seed: of the order.
-        rank, world: every rank takes its part of each batch.
+        rank, world: each rank takes its part of every batch.
     """
 
     def __init__(self, size: int, batch_size: int, seed: int, rank: int = 0, world: int = 1) -> None:
@@ -30,11 +30,11 @@ class EpochBatches(Sampler[Tensor]):
         self._skip: tuple[int, int] | None = None
 
     def set_epoch(self, epoch: int) -> None:
-        """Lightning calls it before each epoch."""
+        """Called by Lightning before each epoch."""
         self.epoch = epoch
 
     def resume(self, epoch: int, batch: int) -> None:
-        """Leave out the first batches of this one epoch, which an interrupted run has seen."""
+        """Skip the first batches of this one epoch, which an interrupted run has seen."""
         self._skip = (epoch, batch)
 
     def __len__(self) -> int:

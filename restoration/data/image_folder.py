@@ -1,13 +1,11 @@
-"""Any folder of pictures, of any sizes, brought to squares of one size."""
+"""Any folder of images, of any sizes."""
 
 import hashlib
 import logging
 from pathlib import Path
 
-from restoration.corruption import Corruption
-from restoration.data.datamodule import RestorationDataModule
-from restoration.data.decode import SUFFIXES, Source, find_pictures
-from restoration.data.store import Store, decode_once
+from restoration.data.datamodule import FileDataModule
+from restoration.data.decode import SUFFIXES, Source, find_images
 from restoration.errors import UserError
 
 __all__ = ["ImageFolder", "list_splits"]
@@ -18,57 +16,35 @@ TEST_SHARE = 0.05
 logger = logging.getLogger(__name__)
 
 
-class ImageFolder(RestorationDataModule):
-    """All pictures in a folder and the folders in it, decoded once, split by their names.
+class ImageFolder(FileDataModule):
+    """All images in a folder and its subfolders, brought to squares: the short side is resized, the centre kept.
 
-    About 2 % of the images select models and 5 % are for the test. Where an image belongs, and its index, follow
-    from its path under `root` alone, so both stay when other files come or go.
-
-    Args:
-        corruption: what damages the images.
-        root: the folder of pictures; the decoded images are kept in a hidden folder there.
-        image_size: side in pixels of the squares: the short side is brought to it, and the centre kept.
-        batch_size: images of a training batch.
-        eval_batch_size: images of a batch in evaluation.
-        device: "cpu" to read batches from the file, "cuda" to hold the training images on the GPU.
-        seed: keys the order of the epochs and the corruption in training.
+    About 2 % of the images are the selection split and 5 % the test split. The split of an image and its index depend
+    only on its path under `root`, so both stay the same when other files are added or removed.
     """
 
-    def __init__(
-        self,
-        corruption: Corruption,
-        root: str,
-        image_size: int = 64,
-        batch_size: int = 64,
-        eval_batch_size: int = 128,
-        device: str = "cpu",
-        seed: int = 0,
-    ) -> None:
-        super().__init__(corruption, image_size, batch_size, eval_batch_size, device, seed)
-        self.root = Path(root)
+    store_name = "image_folder"
 
-    def load_splits(self) -> dict[str, Store]:
-        splits = list_splits(self.root)
-        return decode_once(self.root / f".store-{self.image_size}" / "image_folder", splits, self.image_size)
+    def list_splits(self) -> dict[str, list[Source]]:
+        return list_splits(self.root)
 
 
 def list_splits(root: Path) -> dict[str, list[Source]]:
-    """The image files under `root`, hidden ones left out, in the order of their names, by split.
+    """The image files under `root` by split, without hidden ones, in the order of their names.
 
-    A split that would stay empty takes the nearest image of the training split; with few images this one may
-    change when files are added.
+    A split that would be empty gets an image of the largest split; with few images it may change when files are added.
 
     Raises:
         UserError: there is no such folder, or it has fewer than three images, one for each split.
     """
     if not root.is_dir():
-        raise UserError(f"there is no image folder {root}; point `data.root=` to a folder of pictures")
-    names, others = find_pictures(root)
+        raise UserError(f"there is no image folder {root}; point `data.root=` to a folder of images")
+    names, others = find_images(root)
     names.sort()
     if len(names) < 3:
         raise UserError(
-            f"{root} has {len(names)} images ({', '.join(sorted(SUFFIXES))}); training needs at least 3, one each "
-            "to learn, select and test; add pictures, or point `data.root=` to another folder"
+            f"{root} has {len(names)} images ({', '.join(sorted(SUFFIXES))}); at least 3 are needed, one each "
+            "for training, selection and test; add images, or point `data.root=` to another folder"
         )
     keys = {name: _key(name) for name in names}
     position = {name: (key & 0xFFFFFFFF) / 2**32 for name, key in keys.items()}  # uniform in [0, 1)
@@ -83,11 +59,11 @@ def list_splits(root: Path) -> dict[str, list[Source]]:
             donor.remove(moved)
             chosen[split].append(moved)
     counts = ", ".join(f"{len(members):,} {split}" for split, members in chosen.items())
-    logger.info("%s: %s%s", root, counts, f"; left out files of other kinds: {others}" if others else "")
+    logger.info("%s: %s%s", root, counts, f"; ignored files of other kinds: {others}" if others else "")
     return {split: [Source(root / name, name, keys[name]) for name in members] for split, members in chosen.items()}
 
 
 def _key(name: str) -> int:
-    """A non-negative 63-bit number for a name, the same on every machine."""
+    """A 63-bit hash of a name, the same on every machine."""
     digest = hashlib.blake2b(name.encode("utf-8", "surrogateescape"), digest_size=8).digest()
     return int.from_bytes(digest, "little") >> 1

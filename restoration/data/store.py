@@ -1,8 +1,8 @@
-"""Images decoded once: a uint8 array in a file (memory-mapped when first looked at) or in memory.
+"""Images decoded once: a uint8 array in memory, or in a file that is memory-mapped.
 
 A store on disk is a folder of `images.npy`, `index.npy`, `label.npy` and `store.json`, named by a fingerprint of its
-sources (names, sizes, modification times, image size). It is built in a folder beside and renamed when it is whole,
-so that a store that exists is complete, and sources that changed, or a build that was interrupted, lead to a new one.
+sources (names, sizes, modification times, image size). It is built in a temporary folder and then renamed, so an
+existing store is complete. If the sources change or a build is interrupted, a new store is built.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ from restoration.errors import UserError
 
 __all__ = ["Store", "decode_once"]
 
-FORMAT = 1  # part of the fingerprint: count up when the same sources would decode to other pixels
+FORMAT = 1  # part of the fingerprint; increase it when the same sources would be decoded differently
 UNREADABLE_SHARE = 0.001
 
 logger = logging.getLogger(__name__)
@@ -32,11 +32,14 @@ class Store:
     """Decoded images of one split.
 
     Args:
-        images: uint8 (N, H, W, 3), or the path of a `.npy` file of that, which is memory-mapped when first used.
-        index: int64 (N,): the number that names an image in its data set.
-        names: N names, relative file names where there are files.
-        label: int64 (N,), or None where there are no classes.
-        rows: the part of `images` that belongs to this store; None is all.
+        images: uint8 (N, H, W, 3), or the path of such a `.npy` file, memory-mapped on first use.
+        index: int64 (N,), identifies each image in its data set.
+        names: N names; for files their relative paths.
+        label: int64 (N,), or None if there are no classes.
+        rows: the rows of `images` that belong to this store; None is all.
+
+    Raises:
+        ValueError: index, names and label differ in length.
     """
 
     def __init__(
@@ -62,9 +65,9 @@ class Store:
 
     @property
     def images(self) -> np.ndarray:
-        """uint8 (N, H, W, 3), read-only where it lies in a file.
+        """uint8 (N, H, W, 3), read-only if it is in a file.
 
-        Of consecutive rows this is a view. Scattered rows of `take` are copied into memory, once.
+        Consecutive rows are a view. Other rows are copied into memory, once.
         """
         if self._opened is None:
             whole = self._source if isinstance(self._source, np.ndarray) else np.load(self._source, mmap_mode="r")
@@ -72,7 +75,7 @@ class Store:
         return self._opened
 
     def take(self, rows: slice | np.ndarray | list[int]) -> "Store":
-        """The store of some rows: a slice, or row numbers (M,); nothing is read yet."""
+        """A store of some rows, a slice or row numbers (M,); reads nothing yet."""
         chosen = np.arange(len(self))[rows]
         label = None if self.label is None else self.label[chosen]
         if self._rows is None:
@@ -85,27 +88,32 @@ class Store:
         inside = slice(int(inner[0]), int(inner[-1]) + 1) if consecutive else inner
         return Store(self._source, self.index[chosen], [self.names[row] for row in chosen], label, inside)
 
+    def split(self, counts: dict[str, int]) -> dict[str, "Store"]:
+        """Consecutive parts by name, of these sizes."""
+        ends = np.cumsum(list(counts.values())).tolist()
+        return {name: self.take(slice(end - counts[name], end)) for name, end in zip(counts, ends, strict=True)}
+
     def __getstate__(self) -> dict[str, Any]:
-        # An open memory map pickles as its whole contents; the path is enough to open it again.
+        # An open memory map would be pickled with its whole contents; the path is enough.
         return {**self.__dict__, "_opened": None}
 
 
 def decode_once(
     cache: Path, splits: dict[str, list[Source]], image_size: int, workers: int | None = None
 ) -> dict[str, Store]:
-    """Opens the store of these sources in the folder `cache`, decoding them first where it is missing or out of date.
+    """Opens the store of these sources in the folder `cache`; builds it first if it is missing or out of date.
 
     Args:
-        cache: a folder for stores of this data set at this size; other stores in it are removed after a build.
+        cache: folder of the stores of this data set at this size; a build removes other stores in it.
         splits: image files by split.
         image_size: side of the stored squares, in pixels.
         workers: processes that decode; None is one for each core.
 
     Returns:
-        A store for each split, without the files that could not be read; these are named in a warning.
+        A store for each split, without unreadable files; a warning names them.
 
     Raises:
-        UserError: more than 0.1 % of the files cannot be read; some are named; or the cache cannot be written.
+        UserError: more than 0.1 % of the files are unreadable, or the cache cannot be written.
     """
     fingerprint = _fingerprint(splits, image_size)
     folder = cache / fingerprint[:16]
@@ -115,10 +123,10 @@ def decode_once(
             (cache / ".gitignore").write_text("*\n")
         except OSError as error:
             raise UserError(
-                f"the decoded images cannot be kept in {cache} ({error.strerror}); "
+                f"the decoded images cannot be stored in {cache} ({error.strerror}); "
                 "make the folder writable, or point data.root to a writable folder that links to the images"
             ) from error
-        with FileLock(cache / ".lock"):  # a second process waits here, then finds the store of the first
+        with FileLock(cache / ".lock"):  # a second process waits, then finds the store
             if not _is_whole(folder, fingerprint):
                 _build(folder, splits, image_size, fingerprint, workers or cores())
     return _open(folder)
@@ -131,7 +139,7 @@ def _fingerprint(splits: dict[str, list[Source]], image_size: int) -> str:
             try:
                 status = os.stat(source.path)
                 state = (status.st_size, status.st_mtime_ns)
-            except OSError:  # a dangling link: will be named as unreadable
+            except OSError:  # a dangling link; will be reported as unreadable
                 state = (-1, -1)
             digest.update(f"{split}|{source.name}|{source.index}|{source.label}|{state}\n".encode())
     return digest.hexdigest()
@@ -148,16 +156,14 @@ def _is_whole(folder: Path, fingerprint: str) -> bool:
 def _open(folder: Path) -> dict[str, Store]:
     about = json.loads((folder / "store.json").read_text())
     if about["unreadable"]:
-        logger.warning("left out %d unreadable files: %s", len(about["unreadable"]), "; ".join(about["unreadable"]))
+        logger.warning("ignored %d unreadable files: %s", len(about["unreadable"]), "; ".join(about["unreadable"]))
     label = np.load(folder / "label.npy") if about["labelled"] else None
     whole = Store(folder / "images.npy", np.load(folder / "index.npy"), about["names"], label)
-    ends = np.cumsum(list(about["splits"].values())).tolist()
-    counts = about["splits"]
-    return {split: whole.take(slice(end - counts[split], end)) for split, end in zip(counts, ends, strict=True)}
+    return whole.split(about["splits"])
 
 
 def _build(folder: Path, splits: dict[str, list[Source]], size: int, fingerprint: str, workers: int) -> None:
-    for old in folder.parent.glob(".building-*"):  # of a process that was killed: the lock is ours
+    for old in folder.parent.glob(".building-*"):  # left by a killed process: this one holds the lock
         shutil.rmtree(old, ignore_errors=True)
     sources = [source for split in splits.values() for source in split]
     building = Path(tempfile.mkdtemp(prefix=".building-", dir=folder.parent))
@@ -187,7 +193,7 @@ def _build(folder: Path, splits: dict[str, list[Source]], size: int, fingerprint
             "names": [sources[row].name for row in kept],
         }
         (building / "store.json").write_text(json.dumps(about))
-        shutil.rmtree(folder, ignore_errors=True)  # of this name, but damaged
+        shutil.rmtree(folder, ignore_errors=True)  # a damaged store of this name
         os.rename(building, folder)
     finally:
         shutil.rmtree(building, ignore_errors=True)
@@ -197,12 +203,12 @@ def _build(folder: Path, splits: dict[str, list[Source]], size: int, fingerprint
 
 
 def _keep_rows(path: Path, kept: np.ndarray) -> None:
-    """Rewrites the array without the rows that failed, a few at a time."""
+    """Rewrites the array with these rows only, a few at a time."""
     shape = np.load(path, mmap_mode="r").shape
     spare = path.with_suffix(".spare")
     with open(spare, "wb") as file:
         header = {"descr": "|u1", "fortran_order": False, "shape": (len(kept), *shape[1:])}
         np.lib.format.write_array_header_1_0(file, header)
         for rows in np.array_split(kept, -(-len(kept) // 4096)):
-            file.write(np.load(path, mmap_mode="r")[rows].tobytes())  # mapped anew, so that few pages stay resident
+            file.write(np.load(path, mmap_mode="r")[rows].tobytes())  # mapped again, so that few pages stay resident
     os.replace(spare, path)

@@ -1,6 +1,6 @@
 """Tiny ImageNet (Le and Yang, 2015): 200 classes of 500 training and 50 validation images, 64 x 64 pixels.
 
-ImageNet's terms hold for its pictures: non-commercial research, no redistribution.
+ImageNet's terms apply to its images: non-commercial research, no redistribution.
 """
 
 import logging
@@ -13,80 +13,58 @@ from pathlib import Path
 from filelock import FileLock
 from tqdm import tqdm
 
-from restoration.corruption import Corruption
-from restoration.data.datamodule import RestorationDataModule
+from restoration.data.datamodule import FileDataModule
 from restoration.data.decode import Source
 from restoration.data.download import download
-from restoration.data.store import Store, decode_once
 from restoration.errors import UserError
 
 __all__ = ["TinyImageNet", "find_or_fetch", "list_splits"]
 
 FOLDER = "tiny-imagenet-200"
-URL = f"http://cs231n.stanford.edu/{FOLDER}.zip"  # without TLS, hence never used before its MD5 is checked
+URL = f"http://cs231n.stanford.edu/{FOLDER}.zip"  # without TLS, so the MD5 is checked before use
 SIZE = 248_100_043
 MD5 = "90528d7ca1a48142e341f4ef8d21d0de"
 IMAGES_PER_CLASS = 500
-HELD_OUT = 490  # images of this number and above, in each class, select models and are never trained on
+HELD_OUT = 490  # in each class, images from this number on are the selection split
 
 logger = logging.getLogger(__name__)
 
 
-class TinyImageNet(RestorationDataModule):
-    """Tiny ImageNet, found under `root` or downloaded to it, decoded once.
+class TinyImageNet(FileDataModule):
+    """Tiny ImageNet, found as `tiny-imagenet-200/` under `root` or downloaded to it.
 
-    `train` has the training images whose number in their class is below 490, `selection` the others (2,000),
-    `test` the 10,000 validation images, in the order of their numbers. Part of the images will do.
-
-    Args:
-        corruption: what damages the images.
-        root: folder that holds, or will hold, `tiny-imagenet-200/`; the decoded images are kept there too.
-        image_size: side in pixels; 64 as they are, 32 averages boxes of 2 x 2.
-        batch_size: images of a training batch.
-        eval_batch_size: images of a batch in evaluation.
-        device: "cpu" to read batches from the file, "cuda" to hold the training images on the GPU.
-        seed: keys the order of the epochs and the corruption in training.
+    "train" has the training images whose number in their class is below 490, "selection" the others (2,000),
+    "test" the 10,000 validation images in the order of their numbers. An incomplete copy of the images is accepted.
+    Of the image sizes, 64 leaves the pixels as they are, and 32 averages boxes of 2 x 2.
     """
 
-    def __init__(
-        self,
-        corruption: Corruption,
-        root: str = "data",
-        image_size: int = 64,
-        batch_size: int = 64,
-        eval_batch_size: int = 128,
-        device: str = "cpu",
-        seed: int = 0,
-    ) -> None:
-        super().__init__(corruption, image_size, batch_size, eval_batch_size, device, seed)
-        self.root = Path(root)
+    store_name = FOLDER
 
-    def load_splits(self) -> dict[str, Store]:
-        splits = list_splits(find_or_fetch(self.root))
-        return decode_once(self.root / f".store-{self.image_size}" / FOLDER, splits, self.image_size)
+    def list_splits(self) -> dict[str, list[Source]]:
+        return list_splits(find_or_fetch(self.root))
 
 
 def find_or_fetch(root: Path, url: str = URL, size: int = SIZE, md5: str = MD5) -> Path:
-    """The folder `tiny-imagenet-200` under `root`; unpacked from the official zip there, or downloaded, if need be.
+    """The folder `tiny-imagenet-200` under `root`; if it is missing, the zip there is unpacked, or downloaded first.
 
     Raises:
-        UserError: it is not there and cannot be downloaded, or the zip there is damaged; says what helps.
+        UserError: the download failed, or the zip is damaged.
     """
     folder, archive = root / FOLDER, root / f"{FOLDER}.zip"
     if folder.is_dir():
         return folder
     root.mkdir(parents=True, exist_ok=True)
-    with FileLock(root / f".{FOLDER}.lock"):  # of two processes one fetches, the other waits and finds
+    with FileLock(root / f".{FOLDER}.lock"):  # a second process waits, then finds the folder
         if folder.is_dir():
             return folder
         if not archive.is_file():
-            logger.info("Tiny ImageNet is not in %s: downloading %s", root, url)
+            logger.info("Tiny ImageNet is not in %s; downloading %s", root, url)
             try:
                 download(url, archive, size=size, md5=md5)
             except OSError as error:
                 raise UserError(
                     f"Tiny ImageNet was not found: there is no {folder}/ and no {archive}, and {error}. "
-                    f"Either fetch it elsewhere (`curl -L -C - -o {archive} {url}`) or point `data.root=` to the "
+                    f"Download it yourself (`curl -L -C - -o {archive} {url}`), or point `data.root=` to the "
                     "folder that has it; `data=dead_leaves` needs no download"
                 ) from error
         _unpack(archive, folder)
@@ -94,7 +72,7 @@ def find_or_fetch(root: Path, url: str = URL, size: int = SIZE, md5: str = MD5) 
 
 
 def _unpack(archive: Path, folder: Path) -> None:
-    """Unpacks all but the unlabelled test images beside `folder`, then renames: `folder` is whole if it exists."""
+    """Unpacks all but the unlabelled test images, then renames: if `folder` exists, it is complete."""
     unpacking = Path(tempfile.mkdtemp(prefix=f".{FOLDER}-", dir=folder.parent))
     try:
         with zipfile.ZipFile(archive) as file:
@@ -102,30 +80,30 @@ def _unpack(archive: Path, folder: Path) -> None:
                 name for name in file.namelist() if name.startswith(f"{FOLDER}/") and f"{FOLDER}/test/" not in name
             ]
             if not members:
-                raise UserError(f"{archive} has no folder {FOLDER}/; replace it by the official archive, or remove it")
+                raise UserError(f"{archive} has no folder {FOLDER}/; replace it with the official archive")
             for name in tqdm(members, desc=f"unpacking {archive.name}", unit="file", disable=None):
                 file.extract(name, unpacking)
         os.rename(unpacking / FOLDER, folder)
     except zipfile.BadZipFile as error:
         raise UserError(
             f"{archive} ({archive.stat().st_size:,} bytes) is damaged: {error}; "
-            f"remove it to have it downloaded anew ({SIZE:,} bytes, MD5 {MD5})"
+            f"remove it to download it again ({SIZE:,} bytes, MD5 {MD5})"
         ) from error
     finally:
         shutil.rmtree(unpacking, ignore_errors=True)
 
 
 def list_splits(folder: Path) -> dict[str, list[Source]]:
-    """The image files of each split, numbered as the whole data set numbers them.
+    """The image files of each split, with indices that do not depend on which images are present.
 
-    The index of a training image is its class's position in the sorted `wnids.txt` x 500 + its number in the class
-    (`n01443537_12.JPEG`: 12), whichever images are present; that of a validation image is its number.
+    The index of a training image is the position of its class in the sorted `wnids.txt` x 500 + its number in the
+    class (`n01443537_12.JPEG`: 12); that of a validation image is its number.
 
     Raises:
         UserError: a part is missing from the folder.
     """
     if not (folder / "wnids.txt").is_file():
-        raise UserError(f"{folder} has no wnids.txt; {_cure(folder)}")
+        raise UserError(f"{folder} has no wnids.txt; {_remedy(folder)}")
     classes = {wnid: position for position, wnid in enumerate(sorted((folder / "wnids.txt").read_text().split()))}
     splits: dict[str, list[Source]] = {"train": [], "selection": [], "test": []}
     for wnid, label in classes.items():
@@ -143,7 +121,7 @@ def list_splits(folder: Path) -> dict[str, list[Source]]:
             splits["test"].append(Source(path, f"val/{file}", number, labels[file]))
     for split, where in (("train", "train/*/images"), ("selection", "train/*/images"), ("test", "val/images")):
         if not splits[split]:
-            raise UserError(f"{folder} has no images in {where} for the {split} split; {_cure(folder)}")
+            raise UserError(f"{folder} has no images in {where} for the {split} split; {_remedy(folder)}")
     logger.info(
         "Tiny ImageNet in %s: %s", folder, ", ".join(f"{len(files):,} {name}" for name, files in splits.items())
     )
@@ -151,13 +129,13 @@ def list_splits(folder: Path) -> dict[str, list[Source]]:
 
 
 def _numbered(folder: Path) -> list[tuple[int, str]]:
-    """Numbers and paths of the images `<something>_<number>.JPEG` of a folder, in order; [] without the folder."""
+    """Numbers and paths of the images `<class>_<number>.JPEG` of a folder, in order; [] if there is no folder."""
     if not folder.is_dir():
         return []
-    # Strings, not Path objects: they would take longer for 100,000 files than the opening of the store.
+    # Strings: Path objects for 100,000 files would take longer than opening the store.
     names = [name for name in os.listdir(folder) if name.endswith(".JPEG")]
     return sorted((int(name[name.rindex("_") + 1 : -len(".JPEG")]), os.path.join(folder, name)) for name in names)
 
 
-def _cure(folder: Path) -> str:
-    return f"complete it from the official archive, or `rm -r {folder}` to have it downloaded"
+def _remedy(folder: Path) -> str:
+    return f"complete it from the official archive, or `rm -r {folder}` to download it"

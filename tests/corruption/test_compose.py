@@ -1,4 +1,4 @@
-"""Corruptions made of corruptions."""
+"""Compositions of operators."""
 
 import math
 
@@ -9,7 +9,7 @@ from restoration.corruption import BlockMask, Corruption, Erase, GaussianBlur, M
 from restoration.keyed import fold
 
 
-def test_a_sequence_applies_its_steps_in_order_and_joins_their_holes():
+def test_a_sequence_applies_its_steps_in_order_and_unites_their_holes():
     steps = {"blur": GaussianBlur(), "first": Erase(), "second": Erase()}
     sequence = Sequence(steps)
     images, severity, keys = torch.rand(9, 3, 32, 32), torch.rand(9), torch.arange(9)
@@ -21,12 +21,12 @@ def test_a_sequence_applies_its_steps_in_order_and_joins_their_holes():
         holes.append(hole)
     assert torch.equal(degraded, expected)
     assert torch.equal(mask, holes[1] | holes[2])
-    # Two steps of one kind are drawn apart.
+    # Two steps of one kind have independent draws.
     assert not torch.equal(parameters["first"]["top"], parameters["second"]["top"])
 
 
 def test_blur_comes_before_erasure():
-    """The hole is black to its edge: nothing bleeds into it, and it darkens no neighbour."""
+    """The hole is black up to its edge and does not darken its neighbours."""
     operator = Sequence({"blur": GaussianBlur(), "erase": Erase()})
     white = torch.ones(4, 3, 64, 64)
     degraded, mask = operator.apply(white, operator.sample(torch.ones(4), torch.arange(4), (64, 64)))
@@ -57,8 +57,8 @@ def test_one_of_applies_the_choice_to_its_image():
         assert torch.equal(mask[rows], holes[rows])
 
 
-def test_the_choice_does_not_tell_the_severity_or_the_parameters():
-    """Draws under different names are independent: the mean severity and angle are the same for both choices."""
+def test_the_choice_is_independent_of_the_parameters():
+    """Draws under different names are independent: the mean angle is the same for both choices."""
     keys = fold("independent", torch.arange(8000))
     drawn = OneOf({"motion": MotionBlur(), "erase": Erase()}).sample(torch.ones(8000), keys, (64, 64))
     first = drawn["choice"] == 0
@@ -66,7 +66,7 @@ def test_the_choice_does_not_tell_the_severity_or_the_parameters():
     assert abs(angle[first].mean() - angle[~first].mean()) < 4 * math.sqrt(1 / 12 * 4 / 8000)
 
 
-def test_kinds_join_along_a_sequence_and_one_kind_has_no_name():
+def test_kinds_of_a_sequence_are_joined_and_a_single_kind_has_no_name():
     blur, noise = OneOf({"motion": MotionBlur(), "gaussian": GaussianBlur()}), OneOf({"salt": SaltPepper()})
     keys = torch.arange(20)
 

@@ -1,4 +1,4 @@
-"""Corruptions that lose pixels: rectangles, blocks, salt and pepper; and additive noise."""
+"""Corruptions that erase pixels: rectangles, blocks, salt and pepper; and additive noise."""
 
 import math
 
@@ -13,7 +13,7 @@ from restoration.keyed import fold
 @pytest.mark.parametrize("operator", [Erase(), BlockMask(), SaltPepper()], ids=["erase", "block_mask", "salt_pepper"])
 @pytest.mark.parametrize("size", [(64, 64), (32, 32), (48, 80)], ids=str)
 def test_only_the_pixels_of_the_mask_change(operator, size):
-    # No pixel of these images is black or white, so that every lost one shows.
+    # No pixel of these images is black or white, so every replaced one differs.
     images = torch.rand(20, 3, *size) * 0.8 + 0.1
     degraded, mask = operator.apply(images, operator.sample(torch.linspace(0, 1, 20), torch.arange(20), size))
     assert torch.equal((degraded != images), mask.expand_as(images))
@@ -34,7 +34,7 @@ def test_rectangles_follow_the_protocol():
     assert ((height * width - area).abs() <= 0.5 * (height + width) + 0.25 + 1e-3)[free].all()
     aspect = (height / width)[free]
     assert aspect.min() > 0.27 and aspect.max() < 3.7
-    # Whole positions, each as likely: the first, the last and the mean.
+    # Positions are uniform, including the first and the last.
     place = ((top + 0.5) / (rows - height + 1))[free]
     assert stats.kstest(place.numpy(), "uniform").statistic < 0.05
     assert (top == 0)[free].any() and (top + height == rows)[free].any()
@@ -53,7 +53,7 @@ def test_a_rectangle_longer_than_the_image_is_clipped():
     assert drawn["height"].max() == 32 and drawn["width"].max() == 32
 
 
-def test_erase_draws_the_rectangle_it_was_told():
+def test_erase_applies_the_given_rectangle():
     parameters = {name: torch.tensor([value]) for name, value in (("top", 3), ("left", 5), ("height", 4), ("width", 2))}
     _, mask = Erase().apply(torch.rand(1, 3, 16, 12), parameters)
     expected = torch.zeros(16, 12, dtype=torch.bool)
@@ -72,7 +72,7 @@ def test_block_mask_erases_its_share_of_whole_cells(size):
     assert share.sum(dim=(1, 2, 3)).tolist() == [0, 0, 10, 24, 48]  # of 64, at a share of 0.75·u
 
 
-def test_block_mask_prefers_no_cell():
+def test_block_mask_erases_all_cells_equally_often():
     erased = BlockMask().sample(torch.ones(4000), fold("cells", torch.arange(4000)), (64, 64))["erased"].float().mean(0)
     assert (erased - 0.75).abs().max() < 4.5 * math.sqrt(0.75 * 0.25 / 4000)
 
@@ -97,8 +97,40 @@ def test_gaussian_noise_has_its_level_and_is_clipped():
     assert (noise.mean(dim=(1, 2, 3)).abs() < 4.5 * 0.5 * severity / math.sqrt(30_000)).all()
     torch.testing.assert_close(noise.std(dim=(1, 2, 3)), 0.5 * severity, rtol=0.02, atol=0)
     assert not mask.any()
-    # At σ = 0.5 a black picture is clipped where the noise is negative.
+    # At σ = 0.5 a black image is clipped where the noise is negative.
     clipped, _ = operator.apply(images[:1] * 0, operator.sample(torch.ones(1), torch.arange(1), (100, 100)))
     assert clipped.min() == 0 and clipped.max() == 1
     assert abs((clipped == 0).float().mean() - 0.5) < 4.5 * 0.5 / math.sqrt(30_000)
     assert abs((clipped == 1).float().mean() - stats.norm.sf(2)) < 4.5 * 0.15 / math.sqrt(30_000)
+
+
+@pytest.mark.parametrize("level", [0.0, 0.3, 0.5, 1.0])
+@pytest.mark.parametrize("severity", [0.1, 0.4, 1.0])
+def test_noise_has_the_expected_psnr(severity, level):
+    """E[(clip(c + σz) − c)²] by integration over z, for σ = 0.5·u and constant images of level c."""
+    clean = torch.full((4, 3, 64, 64), level)
+    operator = GaussianNoise()
+    degraded, _ = operator.apply(clean, operator.sample(torch.full((4,), severity), torch.arange(4), (64, 64)))
+    sigma = 0.5 * severity
+    edges = [-level / sigma, (1 - level) / sigma]  # where clipping begins
+    inside = stats.norm.expect(lambda z: (sigma * z) ** 2, lb=edges[0], ub=edges[1])
+    expected = inside + level**2 * stats.norm.cdf(edges[0]) + (1 - level) ** 2 * stats.norm.sf(edges[1])
+    decibels = 10 * math.log10((degraded - clean).double().square().mean() / expected)
+    # Of 49,152 values; the squared error has a relative standard deviation of at most 2.3.
+    assert abs(decibels) < 0.15
+
+
+@pytest.mark.parametrize("severity", [0.1, 0.4, 1.0])
+def test_block_mask_and_salt_pepper_have_the_expected_psnr(severity):
+    """Erased cells to 0 exactly; a share u/2 of pixels to 0 or 1, half each, up to sampling."""
+    level, count = 0.7, 4
+    clean, severities = torch.full((count, 3, 64, 64), level), torch.full((count,), severity)
+    errors = []
+    for operator in (BlockMask(), SaltPepper()):
+        degraded, _ = operator.apply(clean, operator.sample(severities, torch.arange(count), (64, 64)))
+        errors.append((degraded - clean).double().square().mean().item())
+    assert errors[0] == pytest.approx(round(48 * severity) / 64 * level**2, rel=1e-6)
+    share = severity / 2
+    expected = share * (level**2 + (1 - level) ** 2) / 2
+    deviation = math.sqrt((share * (level**4 + (1 - level) ** 4) / 2 - expected**2) / (count * 64**2))
+    assert abs(errors[1] - expected) < 4.5 * deviation

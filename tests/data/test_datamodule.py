@@ -1,4 +1,4 @@
-"""Pairs of clean and damaged images: what their damage depends on, and what not."""
+"""Batches of clean and degraded images: what their degradation depends on, and what not."""
 
 from types import SimpleNamespace
 
@@ -14,7 +14,7 @@ from restoration.errors import UserError
 
 
 class Random(RestorationDataModule):
-    """Pictures of noise; indices that are not row numbers."""
+    """Images of noise; indices that are not row numbers."""
 
     def load_splits(self) -> dict[str, Store]:
         pixels = np.random.default_rng(0).integers(0, 256, (90, 16, 16, 3), dtype=np.uint8)
@@ -39,7 +39,7 @@ def corruption() -> Corruption:
 
 
 def make(epoch: int = 0, rank: int = 0, world: int = 1, step: int = 0, **options) -> Random:
-    """A data module in the hands of what it needs of a trainer."""
+    """A data module with the parts of a trainer that it reads."""
     made = Random(corruption(), **{"batch_size": 8, "seed": 0, **options})
     progress = SimpleNamespace(is_last_batch=True, current=SimpleNamespace(processed=0))
     loop = SimpleNamespace(restarting=False, epoch_loop=SimpleNamespace(batch_progress=progress))
@@ -57,10 +57,11 @@ def train(module: Random) -> list[Batch]:
 
 
 def by_index(batches: list[Batch]) -> dict[int, tuple[torch.Tensor, ...]]:
-    """Each image's pictures and severity under its index."""
+    """Clean and degraded image, mask and severity by index; checks ranges."""
     found = {}
     for batch in batches:
-        batch.check_range()
+        for values in (batch.clean, batch.degraded, batch.severity):
+            assert values.min() >= 0 and values.max() <= 1
         for row, index in enumerate(batch.index.tolist()):
             assert index not in found
             found[index] = (batch.clean[row], batch.degraded[row], batch.mask[row], batch.severity[row])
@@ -71,7 +72,7 @@ def same(first: tuple[torch.Tensor, ...], second: tuple[torch.Tensor, ...]) -> b
     return all(torch.allclose(a.float(), b.float(), atol=1e-6, rtol=0) for a, b in zip(first, second, strict=True))
 
 
-def test_clean_images_indices_and_labels_are_the_stores():
+def test_clean_images_indices_and_labels_are_those_of_the_store():
     module = make()
     batches = list(module.batches("test"))
     store = module.splits["test"]
@@ -82,7 +83,7 @@ def test_clean_images_indices_and_labels_are_the_stores():
 
 
 @pytest.mark.parametrize("split", ["selection", "test"])
-def test_evaluation_damage_is_the_indexs_alone(split):
+def test_evaluation_degradation_depends_on_the_index_only(split):
     whole = by_index(list(make(eval_batch_size=25).batches(split)))
     assert len(whole) == 25
     for options in ({"eval_batch_size": 4}, {"seed": 9}, {"epoch": 3}, {"rank": 1, "world": 2}, {"step": 50}):
@@ -93,14 +94,14 @@ def test_evaluation_damage_is_the_indexs_alone(split):
     assert len(severities.unique()) == 25
 
 
-def test_the_validation_loader_serves_the_selection_split_alike():
+def test_the_validation_loader_yields_the_same_selection_batches():
     module = make(eval_batch_size=10)
     loaded = by_index([module.on_after_batch_transfer(batch, 0) for batch in module.val_dataloader()])
     direct = by_index(list(module.batches("selection")))
     assert loaded.keys() == direct.keys() and all(same(loaded[index], direct[index]) for index in direct)
 
 
-def test_training_damage_changes_with_epoch_and_seed_and_nothing_else():
+def test_training_degradation_changes_with_epoch_and_seed_only():
     reference = by_index(train(make(epoch=2)))
     assert len(reference) == 40
     for options in ({"batch_size": 5}, {"step": 1000}, {"eval_batch_size": 3}):
@@ -135,7 +136,7 @@ def test_half_of_the_training_images_are_flipped_and_none_in_evaluation():
     assert len(set(flipped)) > 35
 
 
-def test_an_interrupted_epoch_goes_on_where_it_stopped():
+def test_an_interrupted_epoch_continues_where_it_stopped():
     module = make(epoch=1)
     whole = [batch.index.tolist() for batch in train(module)]
     module.trainer.fit_loop.restarting = True
@@ -150,7 +151,7 @@ def test_a_batch_larger_than_the_training_set_is_refused():
         make(batch_size=50).train_dataloader()
 
 
-def test_devices_that_are_not_there_are_refused():
+def test_missing_devices_are_refused():
     with pytest.raises(UserError, match="data.device='tpu'"):
         Random(corruption(), device="tpu")
     if not torch.cuda.is_available():

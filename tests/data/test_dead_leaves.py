@@ -1,4 +1,4 @@
-"""Dead leaves: the same picture for the same key, and the statistics that make it stand in for a natural one."""
+"""Dead leaves: the same image for the same key, and statistics near those of natural images."""
 
 import numpy as np
 import pytest
@@ -11,28 +11,28 @@ from restoration.keyed import fold
 
 
 @pytest.fixture(scope="module")
-def pictures():
+def images():
     return dead_leaves(np.arange(96), 64, seed=0)
 
 
-def test_a_picture_depends_on_seed_and_index_alone(pictures):
-    assert np.array_equal(dead_leaves(np.array([40, 3]), 64, seed=0), pictures[[40, 3]])
-    assert not np.array_equal(dead_leaves(np.array([3]), 64, seed=1)[0], pictures[3])
-    assert len({picture.tobytes() for picture in pictures}) == len(pictures)
+def test_an_image_depends_on_seed_and_index_only(images):
+    assert np.array_equal(dead_leaves(np.array([40, 3]), 64, seed=0), images[[40, 3]])
+    assert not np.array_equal(dead_leaves(np.array([3]), 64, seed=1)[0], images[3])
+    assert len({image.tobytes() for image in images}) == len(images)
 
 
-def test_processes_draw_what_one_draws():
+def test_several_processes_draw_the_same_as_one():
     index = np.arange(64 * 8 + 5)
     assert np.array_equal(dead_leaves(index, 8, 0, workers=2), dead_leaves(index, 8, 0, workers=1))
 
 
-def test_a_size_is_another_view_of_the_same_picture(pictures):
+def test_sizes_show_the_same_image(images):
     small = dead_leaves(np.arange(96), 32, seed=0).astype(float)
-    averaged = pictures.reshape(96, 32, 2, 32, 2, 3).mean(axis=(2, 4))
+    averaged = images.reshape(96, 32, 2, 32, 2, 3).mean(axis=(2, 4))
     assert np.abs(small - averaged).mean() < 4 < np.abs(small - averaged[::-1]).mean()
 
 
-def test_splits_are_disjoint_and_stay_when_their_sizes_change():
+def test_splits_are_disjoint_and_do_not_change_with_their_sizes():
     corruption = Corruption(GaussianBlur())
     few, more = (
         DeadLeaves(corruption, image_size=16, train_images=count, selection_images=4, test_images=6).load_splits()
@@ -73,12 +73,12 @@ def test_radii_follow_the_power_law():
         assert (radius > edge).float().mean().item() == pytest.approx(share, abs=0.01)
 
 
-def test_the_power_spectrum_falls_like_a_natural_one(pictures):
+def test_the_power_spectrum_falls_like_a_natural_one(images):
     """Power near f^-2 (Field 1987). By this estimator Tiny ImageNet has -2.1, these leaves -3.0: smoother.
 
     The mean step between neighbours is 19 grey levels in Tiny ImageNet.
     """
-    grey = pictures.mean(axis=3)
+    grey = images.mean(axis=3)
     window = np.hanning(64)[:, None] * np.hanning(64)
     power = (np.abs(np.fft.fft2((grey - grey.mean(axis=(1, 2), keepdims=True)) * window)) ** 2).mean(axis=0)
     frequency = np.hypot(*np.meshgrid(np.fft.fftfreq(64), np.fft.fftfreq(64)))
@@ -88,8 +88,8 @@ def test_the_power_spectrum_falls_like_a_natural_one(pictures):
     assert 15 < np.abs(np.diff(grey, axis=2)).mean() < 24
 
 
-def test_pictures_have_contrast_and_antialiased_edges(pictures):
-    values = pictures.astype(float) / 255
+def test_images_have_contrast_and_antialiased_edges(images):
+    values = images.astype(float) / 255
     assert 0.15 < values.std() < 0.35 and 0.35 < values.mean() < 0.65
     assert values.std(axis=(1, 2, 3)).min() > 0.04
     batch = next(DeadLeaves(Corruption(GaussianBlur()), 16, 2, 2, 3).batches("test"))

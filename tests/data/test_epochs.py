@@ -1,4 +1,4 @@
-"""The order of an epoch: a permutation, resumable at any batch, shared out over ranks."""
+"""The order of an epoch: a permutation, resumable at any batch, distributed over ranks."""
 
 import pytest
 import torch
@@ -20,7 +20,7 @@ def test_an_epoch_is_a_permutation_without_the_incomplete_batch():
     assert sorted(torch.cat(epoch(EpochBatches(100, 10, seed=0))).tolist()) == list(range(100))
 
 
-def test_the_order_follows_seed_and_epoch_alone():
+def test_the_order_depends_on_seed_and_epoch_only():
     first, second = EpochBatches(64, 8, seed=1), EpochBatches(64, 8, seed=1)
     for number in (0, 1, 5):
         assert torch.equal(torch.cat(epoch(first, number)), torch.cat(epoch(second, number)))
@@ -36,11 +36,11 @@ def test_a_resumed_epoch_is_the_tail_of_the_whole(seen):
     resumed.resume(3, seen)
     tail = epoch(resumed, 3)
     assert [part.tolist() for part in tail] == [part.tolist() for part in whole[seen:]]
-    # Only the interrupted epoch is cut.
+    # Only the interrupted epoch is shortened.
     assert len(epoch(resumed, 4)) == 8 and len(epoch(resumed, 3)) == 8
 
 
-def test_resuming_leaves_another_epoch_whole():
+def test_resuming_does_not_shorten_another_epoch():
     batches = EpochBatches(64, 8, seed=0)
     batches.resume(3, 5)
     assert len(epoch(batches, 4)) == 8

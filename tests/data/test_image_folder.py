@@ -1,11 +1,11 @@
-"""A folder of pictures: what is found in it, and where each image belongs."""
+"""A folder of images: which files are found, and the split of each image."""
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from restoration.corruption import Corruption, GaussianBlur
-from restoration.data.decode import find_pictures
+from restoration.data.decode import find_images
 from restoration.data.image_folder import ImageFolder, list_splits
 from restoration.errors import UserError
 
@@ -27,7 +27,7 @@ def test_shares_of_the_splits(tmp_path):
     assert 35 < sizes["selection"] < 85 and 114 < sizes["test"] < 186 and sum(sizes.values()) == 3000
 
 
-def test_an_image_stays_where_it_is_when_others_come(tmp_path):
+def test_an_image_keeps_its_split_when_others_are_added(tmp_path):
     touch(tmp_path, [f"{number}.png" for number in range(400)])
     before = by_split(tmp_path)
     touch(tmp_path, [f"more/{number}.png" for number in range(300)])
@@ -45,23 +45,23 @@ def test_every_split_of_a_small_folder_has_an_image(tmp_path, count):
     assert len(splits["train"]) >= count - 2 - (count > 4)
 
 
-def test_only_pictures_in_sight_count(tmp_path):
-    pictures = ["a.JPG", "b/c.jpeg", "b/d/e.webp", "f.tiff"]
-    touch(tmp_path, [*pictures, "notes.txt", ".hidden.png", ".store-64/x.png", "b/.trash/y.png"])
-    assert {name for names in by_split(tmp_path).values() for name in names} == set(pictures)
+def test_hidden_and_other_files_are_ignored(tmp_path):
+    images = ["a.JPG", "b/c.jpeg", "b/d/e.webp", "f.tiff"]
+    touch(tmp_path, [*images, "notes.txt", ".hidden.png", ".store-64/x.png", "b/.trash/y.png"])
+    assert {name for names in by_split(tmp_path).values() for name in names} == set(images)
     touch(tmp_path, ["g.heic", "b/h.HEIC", "LICENSE"])
-    assert find_pictures(tmp_path)[1] == "2 .heic, 1 .txt, 1 without a suffix"
+    assert find_images(tmp_path)[1] == "2 .heic, 1 .txt, 1 without a suffix"
 
 
 def test_a_missing_or_empty_folder_is_named(tmp_path):
     with pytest.raises(UserError, match="no image folder .*nowhere; point `data.root=`"):
         list_splits(tmp_path / "nowhere")
-    (tmp_path / "notes.txt").write_text("no picture")
+    (tmp_path / "notes.txt").write_text("no image")
     with pytest.raises(UserError, match="has 0 images .*at least 3"):
         list_splits(tmp_path)
 
 
-def test_pictures_of_all_sizes_become_squares(tmp_path):
+def test_images_of_all_sizes_become_squares(tmp_path):
     generator = np.random.default_rng(0)
     for number, (height, width) in enumerate([(40, 90), (33, 32), (20, 20), (64, 64), (100, 70)]):
         Image.fromarray(generator.integers(0, 256, (height, width, 3), dtype=np.uint8)).save(tmp_path / f"{number}.png")

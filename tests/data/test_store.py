@@ -1,4 +1,4 @@
-"""The store: what it decodes, when it decodes again, and what it does with files it cannot read."""
+"""The store: what it decodes, when it decodes again, and unreadable files."""
 
 import json
 import logging
@@ -27,7 +27,7 @@ def finished(cache: Path) -> list[Path]:
     return [path for path in cache.iterdir() if path.is_dir()]
 
 
-def test_pixels_order_and_numbers_are_the_files(tmp_path):
+def test_pixels_order_and_indices_match_the_files(tmp_path):
     sources = write_images(tmp_path / "in", 20)
     stores = decode_once(tmp_path / "cache", {"train": sources[5:], "selection": [], "test": sources[:5]}, 8)
     assert {split: len(store) for split, store in stores.items()} == {"train": 15, "selection": 0, "test": 5}
@@ -63,7 +63,7 @@ def test_decoded_once_until_the_sources_change(tmp_path):
     assert second != first
 
 
-def test_an_interrupted_or_damaged_build_is_done_again(tmp_path):
+def test_an_interrupted_or_damaged_build_is_repeated(tmp_path):
     cache = tmp_path / "cache"
     sources = write_images(tmp_path / "in", 6)
     (cache / ".building-killed").mkdir(parents=True)
@@ -75,7 +75,7 @@ def test_an_interrupted_or_damaged_build_is_done_again(tmp_path):
     assert np.array_equal(store.images[5], np.asarray(Image.open(sources[5].path)))
 
 
-def test_a_failed_build_leaves_nothing(tmp_path, monkeypatch):
+def test_a_failed_build_leaves_no_files(tmp_path, monkeypatch):
     sources = write_images(tmp_path / "in", 6)
     monkeypatch.setattr("restoration.data.store.decode", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
@@ -126,15 +126,15 @@ def test_a_few_unreadable_files_are_named_and_skipped(tmp_path, caplog):
 
 def test_many_unreadable_files_are_an_error_that_names_some(tmp_path):
     sources = write_images(tmp_path / "in", 10)
-    sources[3].path.write_text("not a picture")
+    sources[3].path.write_text("not an image")
     with pytest.raises(UserError, match=r"1 of 10 image files cannot be read.*3\.png"):
         decode_once(tmp_path / "cache", {"train": sources}, 8)
     assert finished(tmp_path / "cache") == []
 
 
-def test_an_unwritable_cache_is_named(tmp_path):
+def test_an_unwritable_cache_is_reported(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="cannot be kept in .*file"):
+    with pytest.raises(UserError, match="cannot be stored in .*file"):
         decode_once(tmp_path / "file" / "cache", {"train": write_images(tmp_path / "in", 2)}, 8)
 
 

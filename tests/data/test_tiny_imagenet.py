@@ -91,14 +91,14 @@ def test_decoded_splits(tmp_path):
     ("removed", "message"),
     [("wnids.txt", "no wnids.txt"), ("train", "no images in train"), ("val", "no images in val/images for the test")],
 )
-def test_an_incomplete_folder_is_named(tmp_path, removed, message):
+def test_an_incomplete_folder_is_reported(tmp_path, removed, message):
     files = {name: content for name, content in members().items() if f"/{removed}" not in name}
     with pytest.raises(UserError, match=message):
         list_splits(write_tree(tmp_path, files))
 
 
 class Server:
-    """Serves one file on the loopback; misbehaves as told. Remembers the Range header of each request."""
+    """Serves one file on the loopback, with faults on request. Records the Range header of each request."""
 
     def __init__(self, content: bytes, ranges: bool = True, break_after: int | None = None, status: int = 200):
         requests = self.requests = []
@@ -150,7 +150,7 @@ CONTENT = np.random.default_rng(0).bytes(700_000)
 
 
 @pytest.mark.parametrize("ranges", [True, False])
-def test_a_broken_download_goes_on(tmp_path, ranges):
+def test_a_broken_download_is_resumed(tmp_path, ranges):
     with Server(CONTENT, ranges=ranges, break_after=300_000) as server:
         download(server.url, tmp_path / "file.zip", **expected(CONTENT))
     assert server.requests == [None, "bytes=300000-"]
@@ -166,12 +166,12 @@ def test_the_part_of_an_earlier_run_is_used(tmp_path):
     assert (tmp_path / "file.zip").read_bytes() == CONTENT
 
 
-def test_a_wrong_file_never_takes_the_name(tmp_path):
+def test_a_wrong_file_is_never_renamed_to_the_target(tmp_path):
     (tmp_path / "file.zip.part").write_bytes(b"something else")
     with Server(CONTENT) as server:
         with pytest.raises(OSError, match="not the expected file .MD5"):
             download(server.url, tmp_path / "file.zip", **expected(CONTENT))
-        assert list(tmp_path.iterdir()) == []  # else the next attempt would fail alike
+        assert list(tmp_path.iterdir()) == []  # otherwise the next attempt would fail too
         download(server.url, tmp_path / "file.zip", **expected(CONTENT))
 
 
@@ -183,7 +183,7 @@ def test_a_file_of_another_length_is_an_error(tmp_path, length):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_refusal_says_what_was_looked_for_and_what_helps(tmp_path):
+def test_a_refused_download_says_what_was_missing_and_what_to_do(tmp_path):
     with Server(CONTENT, status=403) as server, pytest.raises(UserError) as raised:
         find_or_fetch(tmp_path, url=server.url)
     message = str(raised.value)
@@ -195,10 +195,10 @@ def test_a_refusal_says_what_was_looked_for_and_what_helps(tmp_path):
     ):
         assert part in message
     assert "\n" not in message
-    assert server.requests == [None]  # refused is refused
+    assert server.requests == [None]  # no second attempt
 
 
-def test_no_server_is_an_error_soon(tmp_path):
+def test_an_unreachable_server_is_an_error(tmp_path):
     with Server(CONTENT) as server:
         pass
     with pytest.raises(OSError, match="could not be downloaded"):
@@ -212,18 +212,18 @@ def test_fetched_and_unpacked(tmp_path):
     content = archive()
     with Server(content) as server:
         folder = find_or_fetch(tmp_path, server.url, len(content), hashlib.md5(content).hexdigest())
-        find_or_fetch(tmp_path, server.url, len(content), "found, so nothing is asked for")
+        find_or_fetch(tmp_path, server.url, len(content), "not used: the folder exists")
     assert len(server.requests) == 1
     assert sum(map(len, list_splits(folder).values())) == 20
     assert not (folder / "test").exists()
 
 
-def test_a_zip_of_the_user_is_unpacked_without_a_server(tmp_path):
+def test_an_existing_zip_is_unpacked_without_a_server(tmp_path):
     (tmp_path / "tiny-imagenet-200.zip").write_bytes(archive())
     assert len(list_splits(find_or_fetch(tmp_path, url="http://127.0.0.1:9/none"))["test"]) == 2
 
 
-def test_a_damaged_zip_is_named_and_leaves_nothing(tmp_path):
+def test_a_damaged_zip_is_reported_and_leaves_no_folder(tmp_path):
     (tmp_path / "tiny-imagenet-200.zip").write_bytes(archive()[:5000])
     with pytest.raises(UserError, match=r"tiny-imagenet-200\.zip \(5,000 bytes\) is damaged.*remove it"):
         find_or_fetch(tmp_path)

@@ -1,4 +1,4 @@
-"""What holds for every corruption: nothing at severity 0, one knob, and damage that belongs to the image."""
+"""Properties of every corruption: identity at severity 0, one strength, and degradation keyed by the image."""
 
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from restoration.corruption import (
     SaltPepper,
     Sequence,
 )
+from restoration.errors import UserError
 from restoration.keyed import fold
 
 
@@ -43,7 +44,7 @@ OPERATORS = {
     "mixed": mixed,
 }
 CONF = Path(__file__).parents[2] / "conf" / "corruption"
-# Whatever the config group offers, also what is added to it later.
+# Every option of the config group, including later ones.
 every = pytest.mark.parametrize("name", sorted(path.stem for path in CONF.glob("*.yaml")))
 
 
@@ -56,22 +57,22 @@ SIZES = [(64, 64), (32, 32), (48, 80)]
 
 @every
 @pytest.mark.parametrize("size", SIZES, ids=str)
-@pytest.mark.parametrize("law", ["uniform", "fixed"])
-def test_strength_zero_is_the_identity_bit_for_bit(name, size, law):
+@pytest.mark.parametrize("distribution", ["uniform", "fixed"])
+def test_strength_zero_is_the_identity_bit_for_bit(name, size, distribution):
     # Many keys: an angle whose sine and cosine round badly must not leak a neighbour in.
     clean, keys = torch.rand(200, 3, *size), fold("zero", torch.arange(200))
-    degraded, mask, severity = Corruption(configured(name).operator, 0.0, law)(clean, keys)
+    degraded, mask, severity = Corruption(configured(name).operator, 0.0, distribution)(clean, keys)
     assert torch.equal(degraded, clean)
     assert not mask.any() and not severity.any()
 
 
 @every
-def test_one_image_of_severity_zero_among_others_is_left_alone(name):
+def test_images_of_severity_zero_in_a_batch_are_unchanged(name):
     operator, clean = configured(name).operator, torch.rand(6, 3, 32, 32)
     severity = torch.tensor([0.7, 0.0, 1.0, 0.3, 0.0, 0.9])
     degraded, mask = operator.apply(clean, operator.sample(severity, fold("some", torch.arange(6)), (32, 32)))
-    untouched = (degraded == clean).flatten(1).all(1)
-    assert torch.equal(untouched, severity == 0)
+    unchanged = (degraded == clean).flatten(1).all(1)
+    assert torch.equal(unchanged, severity == 0)
     assert not mask[severity == 0].any()
 
 
@@ -89,7 +90,7 @@ def test_shapes_types_and_range(name, size):
 
 
 @every
-def test_damage_belongs_to_the_image_whatever_its_batch(name):
+def test_degradation_does_not_depend_on_the_batch(name):
     corruption, clean = Corruption(configured(name).operator), torch.rand(24, 3, 32, 32)
     keys = fold("evaluation", torch.arange(24))
     whole = corruption(clean, keys)
@@ -105,7 +106,7 @@ def test_damage_belongs_to_the_image_whatever_its_batch(name):
 
 
 @every
-def test_damage_differs_between_keys(name):
+def test_degradation_differs_between_keys(name):
     corruption, clean = (
         Corruption(configured(name).operator, severity="fixed"),
         torch.rand(1, 3, 32, 32).expand(8, -1, -1, -1),
@@ -131,14 +132,14 @@ def test_corruption_is_float32_under_autocast():
 
 
 @pytest.mark.parametrize("strength", [0.25, 1.0])
-def test_the_uniform_law(strength):
-    keys = fold("law", torch.arange(5000))
+def test_uniform_severities(strength):
+    keys = fold("severity", torch.arange(5000))
     _, _, severity = Corruption(Erase(), strength)(torch.zeros(5000, 3, 1, 1), keys)
     assert severity.max() < strength
     assert stats.kstest(severity.numpy() / strength, "uniform").pvalue > 0.01
 
 
-def test_the_fixed_law():
+def test_fixed_severities():
     _, _, severity = Corruption(Erase(), 0.3, "fixed")(torch.zeros(9, 3, 4, 4), torch.arange(9))
     assert severity.unique().tolist() == pytest.approx([0.3])
 
@@ -152,8 +153,8 @@ def test_strength_scales_one_draw():
 @pytest.mark.parametrize(
     "arguments", [{"strength": -0.1}, {"strength": 1.1}, {"strength": "abc"}, {"severity": "normal"}]
 )
-def test_a_knob_out_of_range_is_refused(arguments):
-    with pytest.raises(ValueError, match=f"corruption.{next(iter(arguments))}"):
+def test_a_wrong_strength_or_severity_is_refused(arguments):
+    with pytest.raises(UserError, match=f"corruption.{next(iter(arguments))}"):
         Corruption(Erase(), **arguments)
 
 
