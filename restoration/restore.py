@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from restoration.data.decode import SUFFIXES, find_pictures
+from restoration.data.decode import SUFFIXES, find_images
 from restoration.errors import UserError, whole_number
 from restoration.keyed import fold
 from restoration.picture import Picture, read, write
@@ -62,7 +62,7 @@ def plan(source: Path, output: Path, overwrite: bool = False) -> list[Task]:
     else:
         if output.resolve().is_relative_to(source.resolve()):
             raise UserError(f"output {output} lies inside the input {source}; give a folder outside it")
-        names, others = find_pictures(source)
+        names, others = find_images(source)
         if not names:
             known = ", ".join(sorted(suffix[1:] for suffix in SUFFIXES))
             raise UserError(f"no images in {source} ({known}){f'; it has {others}' if others else ''}")

@@ -21,6 +21,7 @@ from hydra.core.hydra_config import HydraConfig
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from omegaconf import DictConfig, open_dict
+from restoration.run.config import allow_any_key
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -30,7 +31,6 @@ from restoration.data.dead_leaves import DeadLeaves
 from restoration.flow import Uniform
 from restoration.objective import DamageSupervision, FlowMatching, Objective, SquaredError
 from restoration.restorer import Restorer
-from restoration.run.config import allow_any_key
 from restoration.training.module import RestorationModule
 from restoration.training.schedule import Constant, Schedule
 

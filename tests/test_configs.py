@@ -13,6 +13,7 @@ from helpers import CONF, FEW_PASSES, TINY, TINY_NETWORK, composed, run_command,
 from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 from PIL import Image
+from restoration.run.config import check_keys, reference_config
 
 from restoration.backbone import Backbone
 from restoration.corruption import Corruption
@@ -21,7 +22,6 @@ from restoration.flow import Prediction, Source
 from restoration.metrics.evaluation import Evaluation
 from restoration.objective import Objective
 from restoration.restorer import Restorer
-from restoration.run.config import check_keys, reference_config
 from restoration.sampler import Sampler
 from restoration.train import main, plan
 from restoration.training.loggers import finish_wandb

@@ -9,10 +9,6 @@ from hydra.errors import MissingConfigException
 from hydra.utils import instantiate
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from omegaconf import OmegaConf
-
-from restoration import config as config_module
-from restoration.data.decode import SUFFIXES
-from restoration.errors import UserError
 from restoration.run.config import (
     allow_any_key,
     autocast_dtype,
@@ -22,6 +18,10 @@ from restoration.run.config import (
     reference_config,
     resolve_precision,
 )
+
+from restoration import config as config_module
+from restoration.data.decode import SUFFIXES
+from restoration.errors import UserError
 
 
 def refused(*overrides: str, name: str = "train") -> str | None:
