@@ -21,20 +21,20 @@ from hydra.core.hydra_config import HydraConfig
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from omegaconf import DictConfig, open_dict
-from restoration.run.config import allow_any_key
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from restoration.backbone import Backbone, Context, DamageEstimate
+from restoration.backbone import Backbone
 from restoration.corruption import Corruption, Erase, GaussianBlur, MotionBlur, OneOf, Sequence
 from restoration.data.dead_leaves import DeadLeaves
-from restoration.flow import Uniform
-from restoration.objective import DamageSupervision, FlowMatching, Objective, SquaredError
+from restoration.estimator import Estimate
+from restoration.flow import Field, Uniform
+from restoration.objective import FlowMatching, Objective, SquaredError
 from restoration.restorer import Restorer
+from restoration.run.command import CONF
+from restoration.run.keys import allow_any_key
 from restoration.training.module import RestorationModule
 from restoration.training.schedule import Constant, Schedule
-
-CONF = Path(__file__).parents[1] / "conf"
 
 # A job of seconds: 24 pictures of 16 pixels, six steps an epoch, an encoder of 373k parameters.
 TINY_DATA = [
@@ -52,6 +52,7 @@ TINY_NETWORK = [
     "backbone.encoder.stem=no_pool",
     "backbone.widths=[16,16,16,16]",
     "backbone.depth=1",
+    "estimator.width=16",
 ]
 TINY_RUN = [
     "evaluation.images=4",
@@ -69,28 +70,30 @@ TINY = TINY_DATA + TINY_NETWORK + TINY_RUN
 FEW_PASSES = ["evaluation.nfe=[1,2]"]
 
 
-def blank_context(y: Tensor, start: tuple[Tensor, Tensor] | None = None) -> Context:
-    """The context of degraded images y (B, 3, H, W) in [−1, 1] for a network that asks nothing else."""
-    one = torch.ones_like(y[:, :1])
-    return Context(y, y, one, None, DamageEstimate(one, one[:, 0, 0, 0]), *(start or (y, 0.5 * one)))
-
-
 class Plain(Backbone):
-    """The least that a backbone can be: no encoder, one convolution."""
-
-    stride = 1
+    """The smallest backbone: no encoder, one convolution."""
 
     def __init__(self) -> None:
         super().__init__()
         self.convolution = nn.Conv2d(7, 3, 3, padding=1)
 
-    def encode(self, degraded: Tensor) -> Context:
-        one = torch.ones_like(degraded[:, :1])
-        return Context(degraded, degraded, one, None, DamageEstimate(0 * one, 0 * one[:, 0, 0, 0]))
+    def encode(self, degraded: Tensor, estimate: Estimate) -> Tensor:
+        return degraded
 
-    def forward(self, evidence: Tensor, t: Tensor, context: Context) -> Tensor:
-        time = t[:, None, None, None].expand_as(context.scale)
-        return self.convolution(torch.cat([evidence, context.degraded, time], dim=1)).float()
+    def forward(self, x_in: Tensor, t: Tensor, features: Tensor, r: Tensor | None = None) -> Tensor:
+        time = t[:, None, None, None].expand_as(features[:, :1])
+        return self.convolution(torch.cat([x_in, features, time], dim=1)).float()
+
+
+class Velocity(Field):
+    """A field given by a function of x_t and t."""
+
+    def __init__(self, function: Callable[[Tensor, Tensor], Tensor]) -> None:
+        self.function = function
+
+    def velocity(self, x_t: Tensor, t: Tensor, r: Tensor | None = None) -> Tensor:
+        assert r is None
+        return self.function(x_t, t)
 
 
 def encoder_file(folder: Path) -> Path:
@@ -126,7 +129,7 @@ def run_command(main: Callable[..., Any], *arguments: str, flags: Iterable[str] 
     """Runs a Hydra command in this process as its command line would; gives the exit status."""
     root = logging.getLogger()
     handlers, level, argv = root.handlers[:], root.level, sys.argv
-    sys.argv = ["command", "--config-path", str(CONF), *flags, *allow_any_key(list(arguments))]
+    sys.argv = ["command", *flags, *arguments]
     terminate = signal.getsignal(signal.SIGTERM)
     try:
         main()
@@ -183,11 +186,12 @@ def tiny_module(
         "backbone": {"_target_": "restoration.backbone.ResNetUNet", "encoder": encoder, "widths": [16] * 4, "depth": 1},
         "source": {"_target_": "restoration.flow.Degraded", "sigma": 0.5},
         "sampler": {"_target_": "restoration.sampler.Midpoint", "nfe": 2},
-        "prediction": {"_target_": "restoration.flow.Clean"},
+        "prediction": {"_target_": "restoration.flow.CleanPrediction", "_partial_": True},
+        "estimator": {"_target_": "restoration.estimator.Blind", "width": 16},
     }
     return RestorationModule(
         Restorer.build(config),
-        Objective({"flow": FlowMatching(Uniform(), SquaredError()), "damage": DamageSupervision()}),
+        Objective({"flow": FlowMatching(Uniform(), SquaredError())}),
         functools.partial(torch.optim.AdamW, **{"lr": 1e-2, **optimizer}),
         schedule or Constant(warmup=0.0),
         config,
