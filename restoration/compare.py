@@ -21,9 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m restoration.compare", description="Compare runs in one table.")
     parser.add_argument("runs", nargs="+", type=Path, help="run folders, or folders above them")
     parser.add_argument("--output", type=Path, help="also write compare.csv, strength.png and nfe.png to this folder")
-    parser.add_argument(
-        "--to", type=Path, help="a run folder: also show differences in PSNR and Fréchet distance to it"
-    )
+    parser.add_argument("--to", type=Path, help="also show the differences in PSNR and Fréchet distance to this run")
     parser.add_argument("--markdown", action="store_true", help="print the table in Markdown")
     options = parser.parse_args(arguments)
     reports = find(options.runs)

@@ -1,1 +1,1 @@
-"""How good a restored picture is: per-image figures, baselines, distances between sets, and an evaluation of it all."""
+"""Metrics of restored images: per image, baselines, distances between sets, and the evaluation of a restorer."""

@@ -24,32 +24,25 @@ CLASSICAL = {"mean_fill": mean_fill, "biharmonic": biharmonic_fill, "diffusion":
 
 @dataclass
 class EvaluationResult:
-    """The result of an evaluation.
+    """The result of an evaluation, as `Collector` makes it."""
 
-    Attributes:
-        report: dicts, lists, numbers and None (for a metric that does not exist): the content of metrics.json.
-        rows: one dict per image and NFE: the content of per_image.csv. `hole` is the share of erased pixels.
-        examples: title -> (N, 3, H, W) on the CPU, the first images: the columns of grid.png.
-    """
-
-    report: dict[str, Any]
-    rows: list[dict[str, Any]]
-    examples: dict[str, Tensor]
+    report: dict[str, Any]  # content of metrics.json; None for a metric that does not exist
+    rows: list[dict[str, Any]]  # content of per_image.csv
+    examples: dict[str, Tensor]  # columns of grid.png
 
 
 class Evaluation:
     """Restores images at each NFE and compares them with the clean images, as docs/protocol.md defines.
 
     Every mean has a 95 % interval under its name + `_ci`: a bootstrap over images, and for the Fréchet distance a
-    jackknife over groups of images. The sampling noise of an image is keyed by (seed, "sampling", sample number, image
-    index), so it depends on neither the batch size nor the other images.
+    jackknife over groups of images.
 
     Args:
         images: how many images to evaluate, from the start of the batches; None takes all.
         nfe: numbers of network evaluations per image, or one number. The report's `restored` is the first, so put
             the best in PSNR there: that is 1, which has no sampling noise.
-        samples: results for each image, from different noise. Metrics are means over them, the Fréchet distance too;
-            a list under the name + `_samples` has them apart. One is used where the noise changes nothing.
+        samples: results for each image, from different noise. Metrics are means over them; a list under the name +
+            `_samples` has them apart. One is used where the noise changes nothing.
         spread_samples: number of samples for the sample spread and for the mean of samples; below 2 leaves them out.
         spread_images: on how many images, from the start.
         reference: number of Euler steps of a reference result from the same noise, to which the first `spread_images`
@@ -57,8 +50,8 @@ class Evaluation:
         seed: of the sampling noise and of the bootstrap.
         frechet: adds its distance to the clean images, under its name; None leaves it out.
         bins: number of equal severity intervals of `by_severity`.
-        dtype: of the network's multiplications; None is float32. Metrics are always computed in float32. On a trained
-            network bfloat16 changed no mean by more than 0.005 dB.
+        dtype: of the network's multiplications; None is float32, as all metrics are. On a trained network bfloat16
+            changed no mean by more than 0.005 dB.
 
     Raises:
         UserError: an argument is out of range.
@@ -109,9 +102,8 @@ class Evaluation:
             first = batch.first(max(0, self.spread_images - collector.n))
             samples = {nfe: self._samples(source, batch, nfe) for nfe in self.nfe}
             collector.add(batch, {**self._baselines(batch), **samples})
-            for nfe in self.nfe:
-                random = self.spread_samples > 1 and source.is_random(batch, nfe, samples[nfe][0])
-                collector.methods[nfe].add_first_images(self._sampling(source, first, samples[nfe], nfe, random))
+            for nfe in self.nfe if len(first) else ():
+                collector.methods[nfe].add_first_images(self._sampling(source, first, samples[nfe], nfe))
         if not collector.n:
             raise UserError("there are no images to evaluate: the data set is empty")
 
@@ -141,26 +133,25 @@ class Evaluation:
 
     @staticmethod
     def _baselines(batch: Batch) -> dict[Any, list[Tensor]]:
-        """The degraded images and the classical fills. Fills use the true mask, which the restorer does not have."""
+        """The degraded images and the classical fills of the hole."""
+        outputs: dict[Any, list[Tensor]] = {"identity": [batch.degraded]}
         has_hole = bool(batch.mask.any())
-        fills = {
-            name: fill(batch.degraded, batch.mask) if has_hole else batch.degraded for name, fill in CLASSICAL.items()
-        }
-        return {"identity": [batch.degraded], **{name: [images] for name, images in fills.items()}}
+        for name, fill in CLASSICAL.items():
+            outputs[name] = [fill(batch.degraded, batch.mask) if has_hole else batch.degraded]
+        return outputs
 
-    def _sampling(
-        self, source: SampledRestorer, batch: Batch, samples: list[Tensor], nfe: int, random: bool
-    ) -> dict[str, Tensor]:
+    def _sampling(self, source: SampledRestorer, batch: Batch, samples: list[Tensor], nfe: int) -> dict[str, Tensor]:
         """Sample spread and solver error of the batch, each (B,); the samples may hold more images than the batch."""
         metrics: dict[str, Tensor] = {}
-        if not len(batch):
-            return metrics
+        near = [sample[: len(batch)] for sample in samples]
         if self.spread_samples > 1:
-            near = [sample[: len(batch)] for sample in samples[: self.spread_samples]]
-            if random:
-                near += [source.restore(batch, nfe, sample) for sample in range(len(near), self.spread_samples)]
-            metrics |= sample_metrics(near if random else 2 * near, batch)
+            several = near[: self.spread_samples]
+            if source.is_random(batch, nfe, near[0]):
+                several += [source.restore(batch, nfe, sample) for sample in range(len(several), self.spread_samples)]
+            else:
+                several = 2 * several
+            metrics |= sample_metrics(several, batch)
         if self.reference is not None:
             reference = source.restore(batch, self.reference, sampler=Euler(keep=source.restorer.sampler.keep))
-            metrics |= solver_error(samples[0][: len(batch)], reference)
+            metrics |= solver_error(near[0], reference)
         return metrics

@@ -36,11 +36,7 @@ class FeatureStatistics:
 
     @property
     def covariance(self) -> Tensor:
-        """(D, D), unbiased.
-
-        Raises:
-            ValueError: fewer than two images.
-        """
+        """(D, D), unbiased. Raises ValueError if there are fewer than two images."""
         if self.count < 2:
             raise ValueError(f"a covariance needs at least 2 images, not {self.count}")
         return (self.outer - self.count * torch.outer(self.mean, self.mean)) / (self.count - 1)
@@ -50,13 +46,7 @@ def frechet_distance(one: FeatureStatistics, other: FeatureStatistics) -> float:
     """|m - m'|² + tr(C + C' - 2 (C C')^½) (Dowson & Landau 1982), between Gaussians with the moments of the two sets.
 
     The trace of the root is computed from the eigenvalues of the symmetric C^½ C' C^½. Unlike a general matrix square
-    root, it stays real and finite when there are fewer images than features.
-
-    Returns:
-        The distance; NaN if a feature is not finite.
-
-    Raises:
-        ValueError: a set has fewer than two images.
+    root, it stays real and finite when there are fewer images than features. NaN if a feature is not finite.
     """
     covariance, covariance_other = one.covariance, other.covariance
     if not (covariance.isfinite().all() and covariance_other.isfinite().all()):

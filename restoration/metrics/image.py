@@ -1,7 +1,7 @@
-"""Figures of single images: (B,) values from (B, 3, H, W) pictures in [0, 1].
+"""Metrics of single images: float32 (B,) from images (B, 3, H, W) in [0, 1].
 
-Everything is computed on clamped float32 images with autocast off: under bf16 autocast SSIM is wrong in the second
-digit. Nothing is pooled over a batch, so the mean over a set does not depend on the batch size.
+Restored images are clamped to [0, 1] first. Everything is computed in float32 with autocast off: bfloat16 autocast
+changes the second digit of SSIM. Nothing is pooled over a batch, so a mean over a set is independent of the batch size.
 """
 
 import torch
@@ -10,8 +10,7 @@ from torchmetrics.functional.image import structural_similarity_index_measure
 
 __all__ = ["PSNR_CAP", "gradient_energy", "measure", "psnr", "psnr_region", "ssim"]
 
-PSNR_CAP = 60.0
-"""In dB. An untouched image has no error; its PSNR counts as this instead of infinity."""
+PSNR_CAP = 60.0  # in dB, also for an image without any error
 
 
 def _prepared(*images: Tensor) -> list[Tensor]:
@@ -27,27 +26,13 @@ def _decibel(mse: Tensor) -> Tensor:
 
 
 def psnr(restored: Tensor, clean: Tensor) -> Tensor:
-    """Peak signal-to-noise ratio in dB, one value per image, capped at 60 dB.
-
-    Args:
-        restored: (B, 3, H, W); clamped to [0, 1] here.
-        clean: (B, 3, H, W) in [0, 1].
-
-    Returns:
-        float32 (B,): 10 log10(1 / MSE), the MSE over channels and pixels of that image.
-    """
+    """Peak signal-to-noise ratio in dB, at most 60: 10 log10(1 / MSE), the MSE over channels and pixels of an image."""
     restored, clean = _prepared(restored, clean)
     return _decibel((restored - clean).square().mean(dim=(1, 2, 3)))
 
 
 def psnr_region(restored: Tensor, clean: Tensor, region: Tensor) -> Tensor:
-    """PSNR over the pixels of a region only, in dB, capped at 60 dB; NaN for an image whose region is empty.
-
-    Args:
-        restored: (B, 3, H, W); clamped to [0, 1] here.
-        clean: (B, 3, H, W) in [0, 1].
-        region: bool (B, 1, H, W), True where the error counts.
-    """
+    """PSNR over the pixels of a region, bool (B, 1, H, W), in dB, at most 60; NaN for an image with an empty region."""
     restored, clean = _prepared(restored, clean)
     error = (restored - clean).square().mean(dim=1, keepdim=True)
     pixels = region.sum(dim=(1, 2, 3))
@@ -55,18 +40,14 @@ def psnr_region(restored: Tensor, clean: Tensor, region: Tensor) -> Tensor:
 
 
 def ssim(restored: Tensor, clean: Tensor) -> Tensor:
-    """Structural similarity (Wang et al. 2004), one value per image: Gaussian 11x11 window, sigma 1.5, border kept.
+    """Structural similarity (Wang et al. 2004): Gaussian 11x11 window, sigma 1.5, border kept; H and W must exceed 5.
 
-    scikit-image crops five pixels of border and so differs in the third digit.
-
-    Args:
-        restored: (B, 3, H, W); clamped to [0, 1] here. H and W must exceed 5.
-        clean: (B, 3, H, W) in [0, 1].
+    scikit-image crops a border of five pixels and therefore differs in the third digit.
     """
     restored, clean = _prepared(restored, clean)
     with torch.autocast(clean.device.type, enabled=False):
         if clean.is_cuda:
-            # TF32 convolutions round to ten bits, and SSIM takes differences of near-equal moments.
+            # SSIM subtracts nearly equal moments, and TF32 convolutions round to ten bits.
             restored, clean = restored.double(), clean.double()
         value = structural_similarity_index_measure(restored, clean, sigma=1.5, data_range=1.0, reduction="none")
     assert isinstance(value, Tensor)
@@ -74,13 +55,9 @@ def ssim(restored: Tensor, clean: Tensor) -> Tensor:
 
 
 def gradient_energy(images: Tensor, mask: Tensor) -> Tensor:
-    """Sum of squared finite differences inside the hole, (B,).
+    """Sum of squared finite differences inside the hole of the mask, bool (B, 1, H, W).
 
-    Only differences whose two pixels both lie in the hole count: the seam between hole and surroundings does not.
-
-    Args:
-        images: (B, 3, H, W) in [0, 1].
-        mask: bool (B, 1, H, W), True in the hole.
+    A difference counts only if both pixels lie in the hole, so the border of the hole does not.
     """
     (images,) = _prepared(images)
     down = (images[:, :, 1:] - images[:, :, :-1]).square() * (mask[:, :, 1:] & mask[:, :, :-1])
@@ -89,10 +66,10 @@ def gradient_energy(images: Tensor, mask: Tensor) -> Tensor:
 
 
 def measure(restored: Tensor, clean: Tensor, mask: Tensor) -> dict[str, Tensor]:
-    """The figures of protocol.md for one batch, each float32 (B,).
+    """The metrics of docs/protocol.md for one batch.
 
-    `psnr_hole` and `psnr_known` are NaN for images without a hole. `texture` is the restored picture's gradient
-    energy in the hole, to be divided by `gradient_energy(clean, mask)` over a whole set.
+    `psnr_hole` and `psnr_known` are NaN for images without a hole. `texture` is the gradient energy of the restored
+    image in the hole; its ratio to `gradient_energy(clean, mask)` is taken over a whole set.
     """
     has_hole = mask.flatten(1).any(dim=1)
     known = psnr_region(restored, clean, ~mask)

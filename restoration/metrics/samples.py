@@ -17,7 +17,10 @@ __all__ = ["SampledRestorer", "sample_metrics", "solver_error"]
 
 
 class SampledRestorer:
-    """A restorer with sampling noise keyed by (seed, "sampling", sample number, image index), and its speed.
+    """A restorer with keyed sampling noise, and its speed.
+
+    The key is (seed, "sampling", sample number, image index), so the noise of an image depends on neither the batch
+    size nor the other images.
 
     Args:
         restorer: in eval mode, on the device of the batches.

@@ -9,16 +9,14 @@ from torch import Tensor
 
 from restoration.metrics.bootstrap import bootstrap_mean, bootstrap_ratio
 
-__all__ = ["QUALITY", "Columns", "Groups", "group_table", "kind_groups", "plain", "severity_groups", "stack_columns",
-           "summary"]  # fmt: skip
+__all__ = ["QUALITY", "Columns", "group_table", "kind_groups", "plain", "severity_groups", "stack_columns", "summary"]
 
 QUALITY = ("psnr", "ssim", "psnr_hole", "psnr_known")
 
+# Metrics of one method: name -> (n,), NaN for an image without that metric.
 Columns = dict[str, np.ndarray]
-"""Metrics of one method: name -> (n,), NaN for an image without that metric."""
-
+# The labels of each group of images, and a bool (n,) that selects its images.
 Groups = list[tuple[dict[str, Any], np.ndarray]]
-"""The labels of each group of images, and a bool (n,) that selects its images."""
 
 
 def stack_columns(batches: list[dict[str, Tensor]]) -> Columns:

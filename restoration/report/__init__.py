@@ -1,1 +1,1 @@
-"""A finished run as its folder describes it: results, tables, curves."""
+"""Reports: the results in a run folder, and tables and curves of them."""

@@ -15,8 +15,7 @@ __all__ = ["nfe_curve", "write_curves"]
 REGIONS = (("psnr", "whole image", "#1f4e79"), ("psnr_known", "known", "#4c9f70"), ("psnr_hole", "hole", "#d1603d"))
 NFE_LABEL = "NFE (network evaluations per image)"
 
-Point = tuple[str, float | None, Mapping[str, Any]]
-"""Label of the line, x, and the metrics there."""
+Point = tuple[str, float | None, Mapping[str, Any]]  # label of the line, x, metrics
 
 
 def nfe_curve(metrics: Mapping[str, Any]) -> Figure:

@@ -14,21 +14,15 @@ from restoration.metrics.bootstrap import bootstrap_mean, jackknife
 
 __all__ = ["Interval", "Report", "find"]
 
-Interval = tuple[float, float, float]
-"""A value with its 95 % interval: (value, low, high)."""
+Interval = tuple[float, float, float]  # (value, low, high) at the 95 % level
 
 
 @dataclass(frozen=True)
 class Report:
-    """One evaluation of a run.
+    """One evaluation of a run."""
 
-    Attributes:
-        folder: the run folder, `outputs/<experiment>/<name>`, or the folder of a later evaluation.
-        metrics: the content of metrics.json, as `write_results` writes it. Missing keys show as "-" in tables.
-    """
-
-    folder: Path
-    metrics: Mapping[str, Any]
+    folder: Path  # the run folder, `outputs/<experiment>/<name>`, or the folder of a later evaluation
+    metrics: Mapping[str, Any]  # content of metrics.json; missing keys show as "-" in tables
 
     @classmethod
     def load(cls, folder: str | Path) -> "Report":

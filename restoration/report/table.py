@@ -15,8 +15,7 @@ __all__ = ["COLUMNS", "markdown", "print_table", "rows", "show", "table", "write
 
 Row = dict[str, Any]
 
-# Of the CSV file.
-COLUMNS = (
+COLUMNS = (  # of the CSV file
     *("group", "run", "method", "seed", "data", "image_size", "split", "n"),
     *("corruption", "strength", "severity", "nfe", "solver", "warp"),
     *("psnr", "ssim", "psnr_hole", "psnr_known", "texture", "spread", "frechet", "frechet_over"),
@@ -24,10 +23,8 @@ COLUMNS = (
     *("psnr_difference", "psnr_difference_low", "psnr_difference_high"),
     *("frechet_difference", "frechet_difference_low", "frechet_difference_high"),
 )
-# A table shows these columns only if its rows differ in them.
-VARYING = ("group", "seed", "data", "image_size", "split", "corruption", "warp")
-# Columns of text, aligned left.
-TEXT = ("group", "run", "data", "split", "corruption", "severity", "solver", "warp")
+VARYING = ("group", "seed", "data", "image_size", "split", "corruption", "warp")  # shown if the rows differ
+TEXT = ("group", "run", "data", "split", "corruption", "severity", "solver", "warp")  # aligned left
 
 
 def _block(row: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -37,13 +34,10 @@ def _block(row: Mapping[str, Any]) -> tuple[Any, ...]:
 
 
 def rows(reports: Iterable[Report], reference: Report | None = None) -> list[Row]:
-    """The rows of all runs under the names of `COLUMNS`.
+    """The rows of all runs under the names of `COLUMNS`; equal baselines appear once, above the runs.
 
-    Equal baselines of runs on the same images appear once, above the runs.
-
-    Args:
-        reference: a run to compare with; adds the paired differences in PSNR and Fréchet distance to it, each
-            (value, low, high) or None.
+    With a reference run, rows have the paired differences in PSNR and Fréchet distance to it, (value, low, high) or
+    None.
     """
     seen: set[tuple[Any, ...]] = set()
     result = []
