@@ -11,8 +11,8 @@ __all__ = ["FourierEmbedding"]
 class FourierEmbedding(nn.Module):
     """Sines and cosines of t, then a small network.
 
-    The bandwidth is bounded (at most 8 periods over [0, 1], and no factor of 1000), so that the embedding stays
-    smooth enough in t to be differentiated.
+    The bandwidth is limited (at most 8 periods over [0, 1], no factor of 1000), which keeps the derivative with
+    respect to t small.
 
     Args:
         width: of the embedding.

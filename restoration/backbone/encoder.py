@@ -12,19 +12,19 @@ from restoration.errors import UserError
 
 __all__ = ["Encoder", "WidenedConv"]
 
-# A pass at this height and width tells a model's strides, up to the largest that divides both: 32.
+# The strides are measured with an image of this height and width, up to the largest that divides both: 32.
 _MEASURED = (96, 128)
 
 
 class Encoder(nn.Module):
-    """Any timm `features_only` model that takes every size its strides divide; by default a ResNet-34.
+    """Any timm `features_only` model that accepts every size its strides divide; by default a ResNet-34.
 
-    Images are normalised as the model's default tag was trained.
+    Images are normalised as for the model's default tag.
 
     Args:
         model: timm's name, without tag.
         weights: a timm tag such as "a1_in1k" (fetched from the hub), a local .safetensors or .pth file, "random",
-            or "checkpoint" where a state dict will follow.
+            or "checkpoint" if a state dict will follow.
         stem: "imagenet" as timm builds it, or "no_pool" without the max-pool: twice the resolution at every level,
             for images much smaller than ImageNet's.
 
@@ -32,8 +32,8 @@ class Encoder(nn.Module):
         strides, channels: of the feature maps, finest first, one map (the deepest) for each stride.
 
     Raises:
-        UserError: weights that cannot be had or do not fit, a model without max-pool to leave out, or one that takes
-            images of one size only or has maps that are not (C, H / stride, W / stride).
+        UserError: weights that are not available or do not fit, a model without max-pool for stem=no_pool, or one
+            that takes images of one size only or has maps that are not (C, H / stride, W / stride).
     """
 
     mean: Tensor
@@ -51,8 +51,8 @@ class Encoder(nn.Module):
             self.model.maxpool = nn.Identity()
         elif stem != "imagenet":
             raise UserError(f"backbone.encoder.stem={stem!r}: choose imagenet or no_pool")
-        # By name, not by weights: a checkpoint is rebuilt without them. Images arrive in [−1, 1], where the statistics
-        # of [0, 1] read 2·mean − 1 and 2·std.
+        # By name, not from the weights, which a checkpoint is rebuilt without. For images in [−1, 1] the statistics of
+        # [0, 1] are 2·mean − 1 and 2·std.
         trained = timm.get_pretrained_cfg(model)
         assert trained is not None
         self.register_buffer("mean", 2 * torch.tensor(trained.mean).view(1, 3, 1, 1) - 1, persistent=False)
@@ -63,7 +63,7 @@ class Encoder(nn.Module):
         self._measure(model)
 
     def _measure(self, name: str) -> None:
-        # timm's feature_info goes stale when the stem changes, so the strides are read off a pass.
+        # timm's feature_info is wrong once the stem has changed, so the strides are measured.
         self.eval()
         height, width = _MEASURED
         works = "choose one such as resnet50, convnext_tiny, efficientnet_b0, regnety_032 or vgg16_bn"
@@ -79,7 +79,7 @@ class Encoder(nn.Module):
             stride = width // features.shape[-1]
             if tuple(features.shape[-2:]) != (height / stride, width / stride):
                 raise UserError(
-                    f"backbone.encoder.model={name}: of a {height} x {width} image it makes a map "
+                    f"backbone.encoder.model={name}: for a {height} x {width} image its map is "
                     f"{tuple(features.shape[1:])}, not (channels, height / stride, width / stride); {works}"
                 )
             if self.strides and self.strides[-1] == stride:
@@ -91,14 +91,14 @@ class Encoder(nn.Module):
         self.train()
 
     def train(self, mode: bool = True) -> "Encoder":
-        """Pretrained batch statistics stay as they are, frozen or not; only random weights gather their own."""
+        """Pretrained batch statistics never change, frozen or not; only random weights update theirs."""
         super().train(mode)
         if self.pretrained:
             self.model.eval()
         return self
 
     def widen(self, channels: int) -> None:
-        """Let the first convolution see so many further channels, beside the image: from weights that are zero."""
+        """Gives the first convolution further, zero-initialised input channels beside the image."""
         # Not by timm's `first_conv`: its wrappers rename modules.
         name, first = next(
             (name, part)
@@ -120,11 +120,11 @@ class Encoder(nn.Module):
 
 
 class WidenedConv(nn.Module):
-    """A convolution and another on further channels, their sum: what one on all channels is, in two parameters.
+    """The sum of a convolution and another on further channels: one convolution on all channels, in two parameters.
 
     Args:
         first: the pretrained one.
-        channels: further input channels; their weights are born zero.
+        channels: further input channels; their weights are zero-initialised.
     """
 
     def __init__(self, first: nn.Conv2d, channels: int) -> None:
@@ -148,7 +148,7 @@ def _create(model: str, weights: str) -> nn.Module:
             if not path.is_file():
                 raise UserError(
                     f"encoder weights not found: {weights}; give a .safetensors or .pth file of {model} by "
-                    "backbone.encoder.weights=FILE, or train without them by backbone.encoder.weights=random"
+                    "backbone.encoder.weights=FILE, or train without weights: backbone.encoder.weights=random"
                 )
             created = timm.create_model(model, features_only=True)
             _fill(created, path, model)
@@ -158,18 +158,18 @@ def _create(model: str, weights: str) -> nn.Module:
         raise
     except Exception as error:  # timm and the hub raise a dozen types, several with an empty message
         raise UserError(
-            f"encoder {model!r} with weights {weights!r} could not be had ({type(error).__name__}: "
-            f"{str(error).splitlines()[0] if str(error) else 'no message'}); check the names, or use a local file by "
-            "backbone.encoder.weights=FILE, or none by backbone.encoder.weights=random"
+            f"encoder {model!r} with weights {weights!r} is not available ({type(error).__name__}: "
+            f"{str(error).splitlines()[0] if str(error) else 'no message'}); check the names, or use a local file with "
+            "backbone.encoder.weights=FILE, or none with backbone.encoder.weights=random"
         ) from error
 
 
 def _fill(model: nn.Module, path: Path, name: str) -> None:
-    """Load a classifier's weights; its head has no place here and is left out."""
+    """Loads a classifier's weights without its head."""
     try:
         state = load_state_dict(str(path))
     except Exception as error:
-        raise UserError(f"encoder weights {path} cannot be read ({type(error).__name__}): is it whole?") from error
+        raise UserError(f"encoder weights {path} cannot be read ({type(error).__name__}): is the file complete?") from error
     # timm's feature wrappers rename: the classifier's `stages.0` is `stages_0`, its `blocks` are `model.blocks`.
     state = {key.replace(".", "_"): value for key, value in state.items()}
     # Batch normalisation's step counters are often left out of weight files, and frozen statistics do not use them.

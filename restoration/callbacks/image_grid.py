@@ -1,4 +1,4 @@
-"""Pictures of the same validation images at every validation."""
+"""Image grids of the same validation images at every validation."""
 
 import logging
 from collections.abc import Sequence
@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from restoration.batch import Batch
+from restoration.errors import UserError
 from restoration.keyed import fold
 from restoration.metrics.pictures import picture_grid
 
@@ -23,13 +24,13 @@ log = logging.getLogger(__name__)
 class ImageGrid(Callback):
     """Saves degraded | restored at each NFE | clean as `images/step_000123.png`, and sends it to Weights & Biases.
 
-    The first validation images with the same sampling noise each time, so that successive pictures differ by the
-    weights alone.
+    It takes the first validation images, with the same sampling noise each time, so that successive grids differ in
+    the weights only.
 
     Args:
         images: how many.
-        nfe: numbers of passes through the flow network; one column each.
-        folder: where the files go; None is `images` in the trainer's `default_root_dir`.
+        nfe: network evaluations; one column each.
+        folder: of the files; None is `images` in the trainer's `default_root_dir`.
         seed: of the sampling noise.
     """
 
@@ -37,7 +38,7 @@ class ImageGrid(Callback):
         self, images: int = 8, nfe: Sequence[int] = (1, 8), folder: str | Path | None = None, seed: int = 0
     ) -> None:
         if images < 1:
-            raise ValueError(f"ImageGrid's images is {images}; give a number from 1 up")
+            raise UserError(f"callbacks.image_grid.images={images}: it must be at least 1")
         self.images = images
         self.nfe = [int(steps) for steps in nfe]
         self.folder = folder
@@ -87,7 +88,7 @@ class ImageGrid(Callback):
     def _send(self, logger: WandbLogger, picture: Image.Image, step: int) -> None:
         try:
             logger.log_image(key="val/images", images=[picture], step=step)
-        except Exception as error:  # a lost W&B service surfaces as one of many types, and must not end a training
+        except Exception as error:  # a lost W&B service raises one of many types, and must not end a training
             if not self._warned:
-                log.warning("W&B did not take the validation picture (%s); the PNG files are complete", error)
+                log.warning("W&B did not accept the validation grid (%s); the PNG files are complete", error)
                 self._warned = True

@@ -1,4 +1,4 @@
-"""The whole state of the training, for resuming."""
+"""The complete training state, for resume."""
 
 from pathlib import Path
 
@@ -11,11 +11,11 @@ __all__ = ["LastCheckpoint"]
 class LastCheckpoint(Checkpoint):
     """Writes `last.ckpt` after each validation, at the end, and on any interrupt (SIGTERM and Ctrl-C among them).
 
-    As a `Checkpoint` it runs behind all other callbacks, so the average is in its place when an interrupt comes in
-    the middle of validation.
+    As a `Checkpoint` it runs after all other callbacks: on an interrupt during validation the averaged weights have
+    been swapped back by then.
 
     Args:
-        dirpath: where to.
+        dirpath: its folder.
     """
 
     def __init__(self, dirpath: str | Path) -> None:
@@ -26,13 +26,13 @@ class LastCheckpoint(Checkpoint):
             trainer.save_checkpoint(self.path, weights_only=False)
 
     def _save_at_the_end(self, trainer: Trainer) -> None:
-        """Mends Lightning's counters first, where a run resumed from them would leave out data or figures."""
+        """Corrects Lightning's counters first, from which a resumed run would skip data or metrics."""
         epochs, batches = trainer.fit_loop.epoch_progress.current, trainer.fit_loop.epoch_loop.batch_progress
         if epochs.completed == epochs.ready:
-            # Stopped between two epochs: a full count of batches would pass for the next epoch's.
+            # Stopped between two epochs: a full count of batches would be taken for the next epoch's.
             batches.reset_on_run()
         if trainer.validating:
-            # A validation cut short would be taken up in its middle, or left out: it starts anew.
+            # An interrupted validation would continue in its middle, or be skipped: it starts again.
             validated = trainer.fit_loop.epoch_loop.val_loop.batch_progress
             for counts in (validated.total, validated.current):
                 counts.ready, counts.started, counts.processed, counts.completed = 1, 1, 0, 0  # type: ignore[attr-defined]
@@ -46,6 +46,6 @@ class LastCheckpoint(Checkpoint):
         self._save_at_the_end(trainer)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        # Only while training: an error before it would write a state that never trained.
+        # Only during training: an earlier error would write a state that never trained.
         if trainer.state.fn == "fit":
             self._save_at_the_end(trainer)

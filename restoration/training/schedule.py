@@ -1,4 +1,4 @@
-"""The learning rate's course over a stage of training."""
+"""Learning-rate schedules over a stage of training."""
 
 import math
 from abc import ABC, abstractmethod
@@ -10,7 +10,7 @@ class Schedule(ABC):
     """A factor on the peak learning rate, with a linear warm-up.
 
     Args:
-        warmup: the warm-up's share of the stage.
+        warmup: share of the stage.
     """
 
     def __init__(self, warmup: float = 0.03) -> None:
