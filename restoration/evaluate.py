@@ -20,6 +20,7 @@ from restoration.restorer import Restorer
 from restoration.run.checkpoint import open_checkpoint
 from restoration.run.command import hydra_command, output_folder
 from restoration.run.hardware import autocast_dtype, resolve_precision
+from restoration.run.overrides import Overrides
 from restoration.tune import tune_on_selection
 
 __all__ = ["describe", "encoder_distance", "evaluate", "main"]
@@ -96,6 +97,8 @@ def evaluate(config: DictConfig) -> Report:
             f"split={config.split}: choose test, or selection for the images that the run chose its checkpoint on"
         )
     restorer, trained, data = open_checkpoint(config)
+    if not Overrides().given("evaluation.nfe"):  # what the restorer was trained for
+        config.evaluation.nfe = trained["evaluation"]["nfe"]
     frechet = _distance(trained["backbone"].get("encoder"), config.frechet)
     device = restorer.device
     precision = resolve_precision(config.precision or trained["trainer"]["precision"], device.type)

@@ -1,4 +1,4 @@
-"""Fit a sampler's grid to a checkpoint: few evaluations, as close as can be to what many would give.
+"""Fit a sampler's time grid to a checkpoint: few evaluations, as close as possible to the result of many.
 
 python -m restoration.tune checkpoint=outputs/blur_erase/first/checkpoints/best.ckpt nfe=8
 """
@@ -34,19 +34,19 @@ def tune(
     reference: int = 500,
     tries: int = 40,
 ) -> tuple[tuple[float, float], float, float]:
-    """The warp whose result at few evaluations is nearest to that of many, from the same noise.
+    """The warp whose result with few evaluations is nearest to that of many, from the same noise.
 
-    Two parameters, by the simplex method of Nelder and Mead (1965), in their logarithms; the uniform grid is where it
-    starts, so the result is never worse on these images.
+    The logarithms of its two parameters are fitted by the simplex method of Nelder and Mead (1965), starting from the
+    uniform grid, so the result is never worse on these images.
 
     Args:
         restorer: in eval mode.
         degraded: (B, 3, H, W) in [0, 1], H and W multiples of its stride.
         keys: int64 (B,), of the noise.
         sampler: the solver; its own warp and count do not matter.
-        nfe: evaluations to fit for.
-        reference: Euler steps of what is to be met.
-        tries: grids looked at.
+        nfe: evaluations to fit the grid for.
+        reference: Euler steps of the reference result.
+        tries: number of grids.
 
     Returns:
         The warp, and the root mean square distance to the reference in [0, 1] space with it and with the uniform grid.
@@ -79,21 +79,21 @@ def tune_on_selection(
     images: int = 64,
     reference: int = 500,
 ) -> tuple[tuple[float, float], float, float]:
-    """`tune` for the restorer's own sampler on the first images of the selection set, each with noise of its own.
+    """`tune` for the restorer's own sampler on the first images of the selection set.
 
     Args:
         restorer: in eval mode; its stride must divide the size of the images.
         data: has the selection set.
         precision: of the network, as Lightning names it.
         nfe: evaluations to fit for; None is the sampler's own number.
-        images: so many are looked at, or all there are.
-        reference: Euler steps of what is to be met.
+        images: how many, at most.
+        reference: Euler steps of the reference result.
 
     Returns:
         As `tune`.
 
     Raises:
-        UserError: a single step, which has no grid; images whose size the stride does not divide.
+        UserError: a single step, which has no grid; an image size that the stride does not divide.
     """
     nfe = restorer.sampler.nfe if nfe is None else nfe
     if sum(divmod(nfe, restorer.sampler.evaluations)) < 2:

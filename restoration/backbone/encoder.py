@@ -169,7 +169,7 @@ def _fill(model: nn.Module, path: Path, name: str) -> None:
     try:
         state = load_state_dict(str(path))
     except Exception as error:
-        raise UserError(f"encoder weights {path} cannot be read ({type(error).__name__}): is the file complete?") from error
+        raise UserError(f"encoder weights {path} cannot be read ({type(error).__name__}); is it complete?") from error
     # timm's feature wrappers rename: the classifier's `stages.0` is `stages_0`, its `blocks` are `model.blocks`.
     state = {key.replace(".", "_"): value for key, value in state.items()}
     # Batch normalisation's step counters are often left out of weight files, and frozen statistics do not use them.
