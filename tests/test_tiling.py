@@ -30,9 +30,7 @@ class Pointwise(Backbone):
         self.encoded += len(degraded)
         return degraded, estimate.hole
 
-    def forward(
-        self, x_in: Tensor, t: Tensor, features: tuple[Tensor, Tensor], r: Tensor | None = None
-    ) -> Tensor:
+    def forward(self, x_in: Tensor, t: Tensor, features: tuple[Tensor, Tensor], r: Tensor | None = None) -> Tensor:
         y, hole = features
         assert x_in.shape == y.shape and t.shape == (len(x_in),)
         time = (t + (0 if r is None else 3 * r))[:, None, None, None]

@@ -113,7 +113,11 @@ def test_a_weight_without_a_term_is_refused():
 
 
 def test_more_evaluations_than_any_term_trains_are_refused():
-    regression, both, foreign = Objective({"r": Regression(SquaredError())}), Objective(terms()), Objective({"x": Learnt()})
+    regression, both, foreign = (
+        Objective({"r": Regression(SquaredError())}),
+        Objective(terms()),
+        Objective({"x": Learnt()}),
+    )
     regression.check_nfe(1)
     with pytest.raises(UserError, match=r"objective Regression trains at t = 0 only, so nfe=2 .*evaluation.nfe=\[1\]"):
         regression.check_nfe(2)
