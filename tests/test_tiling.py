@@ -155,7 +155,7 @@ class CountingSource(Degraded):
 
 
 @pytest.mark.parametrize("kept", [0, 64])
-def test_the_source_is_asked_once_per_tile(kept):
+def test_the_source_is_evaluated_once_per_tile(kept):
     """A posterior mean costs a pass of another network."""
     restorer = Restorer(Pointwise(), CountingSource(0.5), Euler())
     degraded = torch.rand(1, 3, 64, 96)

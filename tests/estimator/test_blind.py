@@ -202,7 +202,7 @@ def test_the_estimators_loss_gives_no_gradient_to_the_backbone(network, batch):
     assert set(backbone.values()) == {0.0}
 
 
-def test_the_hole_is_learnt_from_its_target():
+def test_the_hole_is_learned_from_its_target():
     """A few steps of the estimator's loss alone find white rectangles, which it does not start from."""
     batch = make_batch(8)
     batch.clean.mul_(0.8)

@@ -46,7 +46,7 @@ def dark_batch() -> Batch:
 @pytest.mark.parametrize("prediction", [CleanPrediction, VelocityPrediction])
 @pytest.mark.parametrize("source", [Degraded(0.5), Noise(), InitialEstimate(0.5)], ids=["degraded", "noise", "initial"])
 def test_a_backbone_of_one_convolution_trains_and_restores(prediction, source):
-    """`Plain` states nothing about the degradation, and no part of the restorer asks it to."""
+    """`Plain` states nothing about the degradation, and no part of the restorer needs that."""
     batch, restorer = dark_batch(), Restorer(Plain(), source, Euler(nfe=2), prediction)
     objective = Objective({"flow": FlowMatching(Uniform(0.25), SquaredError())})
     optimizer = torch.optim.Adam(restorer.parameters(), 2e-2)

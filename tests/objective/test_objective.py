@@ -42,7 +42,7 @@ def terms() -> dict[str, Term]:
     return {"regression": Regression(SquaredError()), "flow": FlowMatching(Uniform(), SquaredError())}
 
 
-class Learnt(Term):
+class Learned(Term):
     """A term with a network of its own, as a discriminator has."""
 
     def __init__(self) -> None:
@@ -76,7 +76,7 @@ def test_an_estimator_without_loss_adds_nothing(batch):
 
 
 def test_a_terms_own_parameters_are_the_objectives(restorer, batch):
-    objective = Objective({**terms(), "adversarial": Learnt()})
+    objective = Objective({**terms(), "adversarial": Learned()})
     assert isinstance(objective, nn.Module)
     names = [name for name, _ in objective.named_parameters()]
     assert names == ["terms.adversarial.critic.weight", "terms.adversarial.critic.bias"]
@@ -116,7 +116,7 @@ def test_more_evaluations_than_any_term_trains_are_refused():
     regression, both, foreign = (
         Objective({"r": Regression(SquaredError())}),
         Objective(terms()),
-        Objective({"x": Learnt()}),
+        Objective({"x": Learned()}),
     )
     regression.check_nfe(1)
     with pytest.raises(UserError, match=r"objective Regression trains at t = 0 only, so nfe=2 .*evaluation.nfe=\[1\]"):

@@ -43,12 +43,12 @@ def test_each_pixel_has_a_share_of_its_own(solver):
 
 @pytest.mark.parametrize("first", ["velocity", "clean"])
 def test_the_velocity_and_the_clean_image_keep_the_same_share(first):
-    """Both forms agree, whichever is asked first, and the first answer is the field's own."""
+    """Both forms agree, whichever is evaluated first, and the first value is the field's own."""
     share = torch.rand(2, 1, 2, 2, dtype=torch.float64)
     field = KeepFirst(decay, share)
     zero, t = torch.zeros(2, dtype=torch.float64), torch.tensor([0.3, 0.6], dtype=torch.float64)
-    answer = field.velocity(x_0, zero) if first == "velocity" else field.clean(x_0, zero) - x_0
-    torch.testing.assert_close(answer, -x_0)
+    value = field.velocity(x_0, zero) if first == "velocity" else field.clean(x_0, zero) - x_0
+    torch.testing.assert_close(value, -x_0)
     x = x_0 + 0.5
     velocity = (1 - share) * -x_0 + share * -x
     torch.testing.assert_close(field.velocity(x, t), velocity)

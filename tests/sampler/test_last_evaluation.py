@@ -17,20 +17,19 @@ SOLVERS = [Euler, Midpoint, Heun, Exponential]
 
 
 class Run:
-    """One trajectory in float32, of a network whose output changes at every evaluation, and by 1 more at a chosen one.
+    """A trajectory in float32 of nfe + 1 images, all with the same start.
 
-    The initial estimate is 0 and the residual std 1, so x̂ is the network's output.
+    The network's output changes at every evaluation. For image k it is greater by 1 at evaluation k; the last image
+    has no such change. The initial estimate is 0 and the residual std 1, so x̂ is the network's output.
 
     Attributes:
-        result: x_1.
-        states: x_t at each evaluation.
-        output: of the last evaluation.
+        result: x_1, (nfe + 1, 3, 2, 2).
+        output: of the last evaluation, for the last image.
+        effect: (nfe,), by how much the change at each evaluation moves the state after it.
     """
 
-    def __init__(self, sampler: Sampler, nfe: int, changed: int | None = None) -> None:
+    def __init__(self, sampler: Sampler, nfe: int) -> None:
         states: list[Tensor] = []
-        self.states = states
-        self.output = torch.zeros(())
 
         class Recorded(CleanPrediction):
             def clean(self, x_t: Tensor, t: Tensor, r: Tensor | None = None) -> Tensor:
@@ -39,47 +38,46 @@ class Run:
 
         def network(x_in: Tensor, t: Tensor, r: Tensor | None) -> Tensor:
             number = len(states) - 1
-            self.output = torch.sin(torch.tensor(float(number))) + (number == changed)
-            return self.output.expand_as(x_in)
+            changed = (torch.arange(nfe + 1) == number).float()[:, None, None, None]
+            return torch.sin(torch.tensor(float(number))) + changed.expand_as(x_in)
 
-        zero, one = torch.zeros(2, 3, 4, 4), torch.ones(2, 1, 4, 4)
+        zero, one = torch.zeros(nfe + 1, 3, 2, 2), torch.ones(nfe + 1, 1, 2, 2)
         field = Recorded(network, Estimate(zero, one, 0 * one), zero, one)
-        self.result = sampler(field, field.start(torch.arange(2)), nfe)
+        self.result = sampler(field, field.start(torch.zeros(nfe + 1, dtype=torch.int64)), nfe)
         assert len(states) == nfe
+        self.output = torch.sin(torch.tensor(nfe - 1.0))
+        after = torch.stack([*states[1:], self.result])
+        change = after - after[:, -1:]
+        self.effect = torch.stack([change[k, k].mean() for k in range(nfe)])
+        # The images are independent, and so is the state before the change.
+        assert not any(change[k, k + 1 :].any() for k in range(nfe))
 
 
 @pytest.mark.parametrize("nfe", [1, 2, 16, 100, 1000])
 @pytest.mark.parametrize("warp", [(1.0, 1.0), WARP], ids=str)
 def test_eulers_result_is_the_last_predicted_clean_image(nfe, warp):
     run = Run(Euler(warp=warp), nfe)
-    torch.testing.assert_close(run.result, run.output.expand_as(run.result), atol=1e-6, rtol=0)
+    expected = run.output.expand_as(run.result).clone()
+    expected[nfe - 1] += 1
+    torch.testing.assert_close(run.result, expected, atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize("nfe", [16, 100])
 def test_every_evaluation_of_eulers_moves_the_state_by_its_share_of_the_time_left(nfe):
     sampler = Euler(warp=WARP)
-    grid, plain = sampler.time_grid(nfe), Run(sampler, nfe)
-    after = [*plain.states[1:], plain.result]
-    for number in range(nfe):
-        run = Run(sampler, nfe, changed=number)
-        change = [*run.states[1:], run.result][number] - after[number]
-        share = (grid[number + 1] - grid[number]) / (1 - grid[number])
-        torch.testing.assert_close(change, torch.full_like(change, share), atol=1e-6, rtol=1e-3)
+    grid = torch.tensor(sampler.time_grid(nfe), dtype=torch.float64)
+    share = grid.diff() / (1 - grid[:-1])
+    torch.testing.assert_close(Run(sampler, nfe).effect.double(), share, atol=1e-6, rtol=1e-3)
     # The last one decides the result.
-    assert share == 1
+    assert share[-1] == 1
 
 
 @pytest.mark.parametrize("nfe", [16, 100])
 @pytest.mark.parametrize("solver", SOLVERS, ids=lambda solver: solver.__name__)
 def test_every_evaluation_changes_the_state_after_it(solver, nfe):
-    sampler = solver(warp=WARP)
-    plain = Run(sampler, nfe)
-    after = [*plain.states[1:], plain.result]
-    for number in range(nfe):
-        run = Run(sampler, nfe, changed=number)
-        change = ([*run.states[1:], run.result][number] - after[number]).abs().min()
-        # Short first steps move the state little; the last steps move it by a large share of what is left.
-        assert change > (0.5 if number == nfe - 1 else 0.1 if number > 0.8 * nfe else 1e-6), number
+    effect = Run(solver(warp=WARP), nfe).effect
+    # Short first steps move the state little; the last steps move it by a large share of what is left.
+    assert (effect > 1e-6).all() and (effect[int(0.8 * nfe) + 1 :] > 0.1).all() and effect[-1] > 0.5
 
 
 @pytest.mark.parametrize("nfe", [16, 100])
@@ -91,6 +89,5 @@ def test_the_exponential_methods_last_evaluation_has_the_weight_of_its_formula(n
     a, slope = end - last, 1 / (last - before)
     bend = slope / (last - first)
     weight = 1 + a * (slope + bend * (last - before)) + a * a * bend
-    change = Run(sampler, nfe, nfe - 1).result - Run(sampler, nfe).result
-    torch.testing.assert_close(change, torch.full_like(change, weight), atol=1e-5, rtol=0)
+    assert Run(sampler, nfe).effect[-1].item() == pytest.approx(weight, abs=1e-5)
     assert 1 < weight < 1.2

@@ -41,7 +41,7 @@ EQUATIONS = {
 
 
 def assert_order(solver, slope: float, margin: float):
-    """The multistep method is of order three after two lower ones, which matter less on a grid with short first steps."""
+    """The multistep method has order three after two steps of lower order; short first steps hide these."""
     assert solver.order - margin < slope < (3 if solver is Exponential else solver.order) + margin
 
 
