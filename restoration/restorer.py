@@ -218,7 +218,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         raise UserError(f"no checkpoint at {path}; a run saves checkpoints/best.ckpt in its folder")
     try:
         checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        config, _ = checkpoint["config"], checkpoint["state_dict"].items()
+        config, _ = checkpoint["config"], (checkpoint["config"]["backbone"], checkpoint["state_dict"].items())
     except Exception as error:
         raise UserError(
             f"{path} is not a checkpoint of this project, or is damaged ({type(error).__name__}); "

@@ -1,4 +1,4 @@
-"""The benchmark times every backbone in every round, and says what it does not know."""
+"""The benchmark times every backbone in every round, and names unknown ones."""
 
 import sys
 
@@ -8,7 +8,7 @@ from helpers import TINY_NETWORK
 from restoration.benchmark import build, main, measure, memory, work
 
 
-def test_contenders_take_turns_and_the_first_round_does_not_count():
+def test_variants_take_turns_and_the_first_round_does_not_count():
     order: list[str] = []
     seconds = measure([lambda: order.append("a"), lambda: order.append("b")], 3, "cpu")
     assert order == ["a", "b"] * 4 and [len(times) for times in seconds] == [3, 3]
@@ -16,8 +16,8 @@ def test_contenders_take_turns_and_the_first_round_does_not_count():
 
 def test_the_table_has_every_backbone_and_the_first_twice(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "160")
-    contenders = ["resnet34_unet", "resnet34_unet_state", "small backbone.depth=2"]
-    arguments = [*contenders, "--nfe", "1", "2", "--size", "16", "32", "--batch", "4", "--rounds", "1", "--train"]
+    variants = ["resnet34_unet", "resnet34_unet_state", "small backbone.depth=2"]
+    arguments = [*variants, "--nfe", "1", "2", "--size", "16", "32", "--batch", "4", "--rounds", "1", "--train"]
     main([*arguments, *TINY_NETWORK])
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("│")]
     # Two sizes, of two numbers of evaluations and two stages each.
@@ -28,7 +28,7 @@ def test_the_table_has_every_backbone_and_the_first_twice(capsys, monkeypatch):
     assert {tuple(line.split("│")[2:4]) for line in lines} == {("     16 ", "     4 "), ("     32 ", "     1 ")}
 
 
-def test_what_is_built_is_what_was_asked_for():
+def test_overrides_of_a_variant_are_applied():
     restorer, _ = build("resnet34_unet_state backbone.depth=3", TINY_NETWORK)
     assert type(restorer.backbone).__name__ == "ResNetUNetState"
     assert len(restorer.backbone.deeper[0]) == 2
@@ -38,9 +38,9 @@ def test_what_is_built_is_what_was_asked_for():
 def test_the_encoder_trains_in_stage_2_only(stage: str, encoder: bool):
     restorer, objective = build("small", TINY_NETWORK)
     work(restorer, objective, stage, 16, 2, "cpu", "32-true")()
-    stages = restorer.backbone.stages()
-    assert all(parameter.requires_grad for parameter in stages["decoder"])
-    assert {p.requires_grad for p in stages["encoder_upper"] + stages["encoder_lower"]} == {encoder}
+    groups = restorer.parameter_groups()
+    assert all(parameter.requires_grad for parameter in groups["new"])
+    assert {p.requires_grad for p in groups["encoder_upper"] + groups["encoder_lower"]} == {encoder}
 
 
 @pytest.mark.slow
@@ -54,15 +54,15 @@ def test_memory_per_image_is_that_of_its_pixels():
 
 
 @pytest.mark.parametrize(
-    "contender, complaint",
+    "variant, complaint",
     [
         ("resnet43_unet", "no backbone 'resnet43_unet'; there are resnet34_unet, "),
         ("small backbone.depht=1", "Could not override 'backbone.depht'."),
         ("small source=nois", "In 'train': Could not find 'source/nois'"),
     ],
 )
-def test_what_is_unknown_is_named(contender: str, complaint: str, capsys):
+def test_an_unknown_name_is_one_line(variant: str, complaint: str, capsys):
     with pytest.raises(SystemExit) as ended:
-        main([contender])
+        main([variant])
     said = capsys.readouterr().err
     assert ended.value.code == 2 and said.startswith(f"error: {complaint}") and said.count("\n") == 1

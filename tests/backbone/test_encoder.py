@@ -1,4 +1,4 @@
-"""The encoder: weights from files, statistics that stay, strides that are true, and clear refusals."""
+"""The encoder: weights from files, frozen statistics, measured strides, and clear errors."""
 
 from pathlib import Path
 
@@ -14,12 +14,12 @@ from restoration.errors import UserError
 
 @pytest.fixture(scope="module")
 def classifier() -> torch.nn.Module:
-    """A whole test_resnet whose batch statistics are not the ones it was born with."""
+    """A whole test_resnet whose batch statistics are not the initial ones."""
     torch.manual_seed(5)
     model = timm.create_model("test_resnet")
     for name, buffer in model.named_buffers():
         if name.endswith("running_mean"):
-            buffer.normal_(0, 0.1)  # about 1, and no unit of the ReLU's would be left
+            buffer.normal_(0, 0.1)  # at about 1 no unit of the ReLUs would be active
         elif name.endswith("running_var"):
             buffer.uniform_(0.5, 1.5)
     return model
@@ -87,19 +87,19 @@ def test_pretrained_batch_statistics_are_bit_identical_through_training(weights)
     assert len(before) > 10
     assert all(torch.equal(buffer, before[name]) for name, buffer in encoder.named_buffers())
     assert not all(torch.equal(old, new) for old, new in zip(parameters, encoder.parameters(), strict=True))
-    # A parent that goes into training mode takes the encoder with it, but not its batch norms.
+    # A parent in training mode puts the encoder into it, but not its batch norms.
     torch.nn.Sequential(encoder).train()
     assert encoder.training and not any(module.training for module in encoder.model.modules())
 
 
-def test_random_weights_gather_their_own_statistics():
+def test_an_encoder_with_random_weights_updates_its_statistics():
     encoder = Encoder("test_resnet", "random")
     before = {name: buffer.clone() for name, buffer in encoder.named_buffers() if "running" in name}
     step(encoder)
     assert not any(torch.equal(buffer, before[name]) for name, buffer in encoder.named_buffers() if name in before)
 
 
-def test_measuring_leaves_the_statistics_of_random_weights_alone():
+def test_measuring_does_not_change_the_statistics_of_random_weights():
     fresh = timm.create_model("test_resnet", features_only=True)
     measured = Encoder("test_resnet", "random").model
     for name, buffer in fresh.named_buffers():
@@ -107,7 +107,7 @@ def test_measuring_leaves_the_statistics_of_random_weights_alone():
 
 
 @pytest.mark.parametrize("stem, strides", [("imagenet", [2, 4, 8, 16, 32]), ("no_pool", [2, 4, 8, 16])])
-def test_strides_and_channels_are_those_of_the_maps(stem, strides):
+def test_strides_and_channels_match_the_maps(stem, strides):
     encoder = Encoder("test_resnet", "random", stem)
     assert encoder.strides == strides
     maps = encoder(torch.randn(1, 3, 64, 96))
@@ -128,7 +128,7 @@ def refused(*arguments: str) -> str:
     return message
 
 
-def test_a_missing_file_is_named_with_two_ways_out(tmp_path):
+def test_a_missing_file_is_named_with_two_solutions(tmp_path):
     path = str(tmp_path / "none.safetensors")
     message = refused("test_resnet", path)
     assert path in message and "weights=FILE" in message and "weights=random" in message
@@ -161,7 +161,7 @@ def test_weights_with_the_same_names_and_other_shapes_are_named(tmp_path, classi
     assert "grey.pth" in message and "conv1.0.weight" in message and "fit" in message
 
 
-def test_a_file_of_no_weights_is_named(tmp_path):
+def test_a_file_without_weights_is_named(tmp_path):
     torch.save({"a": torch.zeros(1)}, tmp_path / "other.pth")
     assert "fit" in refused("test_resnet", str(tmp_path / "other.pth"))
 
@@ -183,7 +183,7 @@ def test_an_unreachable_hub_ends_in_one_line(monkeypatch):
         ("inception_v3", "(64, "),  # convolutions without padding
     ],
 )
-def test_a_model_whose_maps_do_not_serve_is_named_with_some_that_do(model, reason):
+def test_an_unsuitable_model_is_named_with_suitable_ones(model, reason):
     message = refused(model, "random", "imagenet")
     assert model in message and reason in message and "convnext_tiny" in message
 

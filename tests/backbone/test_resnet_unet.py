@@ -1,22 +1,37 @@
-"""The U-Net: what it caches, what its estimate of the damage binds, its derivatives and its parameter groups."""
+"""The U-Net: what it caches, what it reads of the estimate, its derivatives and its parameter groups."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from helpers import encoder_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from restoration.backbone import Context, DamageEstimate, Encoder, ResNetUNet
+from restoration.backbone import Encoder, ResNetUNet
 from restoration.backbone.embedding import FourierEmbedding
-from restoration.backbone.resnet_unet import Block, damage_scale
+from restoration.backbone.resnet_unet import Block
+from restoration.errors import UserError
+from restoration.estimator import Blind, Estimate, Identity
+from restoration.flow import Degraded
+from restoration.restorer import Restorer
+from restoration.sampler import Euler
 
 
 def network(stem: str = "no_pool", widths: tuple[int, ...] = (16, 16, 24, 24), **options) -> ResNetUNet:
     made = ResNetUNet(Encoder("test_resnet", "random", stem), widths, embedding=32, **options)
-    # Several layers are born zero, and would hide what goes in.
+    # Several layers are zero-initialised, and would hide what goes in.
     with torch.no_grad():
         for parameter in made.parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))
     return made.eval()
+
+
+def features(backbone: ResNetUNet, degraded: Tensor) -> Any:
+    """Of degraded images without an estimate."""
+    return backbone.encode(degraded, Identity()(degraded))
 
 
 def test_split_convolutions_equal_the_ones_on_concatenated_inputs():
@@ -35,26 +50,37 @@ def test_split_convolutions_equal_the_ones_on_concatenated_inputs():
 
 
 @torch.no_grad()
-def test_one_context_serves_every_time_and_is_not_used_up():
+def test_features_serve_every_time_and_are_not_changed():
     backbone, degraded = network(), torch.rand(2, 3, 32, 32) * 2 - 1
-    context = backbone.encode(degraded)
+    cached = features(backbone, degraded)
     for t in (0.0, 0.3, 0.9, 0.0):
-        x_t, time = torch.randn(2, 3, 32, 32), torch.full((2,), t)
-        assert torch.equal(backbone(x_t, time, context), backbone(x_t, time, backbone.encode(degraded)))
+        x_in, time = torch.randn(2, 3, 32, 32), torch.full((2,), t)
+        assert torch.equal(backbone(x_in, time, cached), backbone(x_in, time, features(backbone, degraded)))
 
 
 @torch.no_grad()
-def test_the_answer_depends_on_every_input():
-    backbone, degraded, x_t, t = network(), torch.rand(1, 3, 32, 32), torch.randn(1, 3, 32, 32), torch.tensor([0.5])
-    context = backbone.encode(degraded)
-    answer = backbone(x_t, t, context)
-    assert (backbone(x_t, t + 0.1, context) - answer).abs().max() > 1e-3
-    assert (backbone(x_t, t, backbone.encode(1 - degraded)) - answer).abs().max() > 1e-3
-    # Fine detail of x_t is seen: one pixel changes its own place most.
-    touched = x_t.clone()
+def test_the_output_depends_on_every_input():
+    backbone, degraded, x_in, t = network(), torch.rand(1, 3, 32, 32), torch.randn(1, 3, 32, 32), torch.tensor([0.5])
+    estimate = Identity()(degraded)
+    output = backbone(x_in, t, backbone.encode(degraded, estimate))
+
+    def change(degraded: Tensor = degraded, t: Tensor = t, **changed: Tensor) -> float:
+        other = backbone(x_in, t, backbone.encode(degraded, replace(estimate, **changed)))
+        return (other - output).abs().max().item()
+
+    hole = torch.zeros(1, 1, 32, 32)
+    hole[..., 8:20, 8:20] = 1
+    assert change() == 0
+    assert change(t=t + 0.1) > 1e-3
+    assert change(degraded=1 - degraded) > 1e-3
+    assert change(initial=1 - degraded) > 1e-3
+    assert change(residual_std=0.1 * estimate.residual_std) > 1e-3
+    assert change(hole=hole) > 1e-3
+    # Fine detail of x_in is seen: one pixel changes its own place most.
+    touched = x_in.clone()
     touched[..., 17, 9] += 1
-    change = (backbone(touched, t, context) - answer).abs().sum(dim=(0, 1))
-    assert change[16:18, 8:10].mean() > 5 * change[:8, 24:].mean()
+    difference = (backbone(touched, t, features(backbone, degraded)) - output).abs().sum(dim=(0, 1))
+    assert difference[16:18, 8:10].mean() > 5 * difference[:8, 24:].mean()
 
 
 @pytest.mark.parametrize("stem, widths, stride", [("no_pool", (16,) * 4, 16), ("imagenet", (16,) * 5, 32)])
@@ -64,24 +90,26 @@ def test_any_size_divisible_by_the_stride(stem, widths, stride):
     assert backbone.stride == stride
     for rows, columns in ((1, 1), (2, 3), (5, 1)):
         size = (1, 3, rows * stride, columns * stride)
-        context = backbone.encode(torch.randn(size))
-        answer = backbone(torch.randn(size), torch.tensor([0.4]), context)
-        assert answer.shape == size and answer.dtype == torch.float32 and answer.isfinite().all()
-        assert context.scale.shape == context.damage.hole_logit.shape == (1, 1, *size[2:])
+        degraded = torch.randn(size)
+        for estimator in (Identity(), Blind(16)):
+            estimate = estimator(degraded)
+            output = backbone(torch.randn(size), torch.tensor([0.4]), backbone.encode(degraded, estimate))
+            assert output.shape == size and output.dtype == torch.float32 and output.isfinite().all()
+            assert estimate.residual_std.shape == estimate.hole.shape == (1, 1, *size[2:])
 
 
 @torch.no_grad()
 def test_images_of_a_batch_do_not_mix():
-    backbone, degraded, x_t, t = network(), torch.rand(3, 3, 32, 32), torch.randn(3, 3, 32, 32), torch.rand(3)
-    together = backbone(x_t, t, backbone.encode(degraded))
+    backbone, degraded, x_in, t = network(), torch.rand(3, 3, 32, 32), torch.randn(3, 3, 32, 32), torch.rand(3)
+    together = backbone(x_in, t, features(backbone, degraded))
     for row in range(3):
         one = slice(row, row + 1)
-        alone = backbone(x_t[one], t[one], backbone.encode(degraded[one]))
+        alone = backbone(x_in[one], t[one], features(backbone, degraded[one]))
         torch.testing.assert_close(alone, together[one], atol=1e-4, rtol=1e-4)
 
 
 def test_too_few_widths_for_the_encoder_are_refused():
-    with pytest.raises(ValueError, match=r"backbone.widths=\[16, 16, 24\].* at least 4 widths"):
+    with pytest.raises(UserError, match=r"backbone.widths=\[16, 16, 24\].* at least 4 widths"):
         ResNetUNet(Encoder("test_resnet", "random"), (16, 16, 24))
 
 
@@ -100,7 +128,7 @@ ENCODERS = {
     "model, extra", [*((model, 0) for model in ENCODERS), ("test_resnet", 1), ("test_convnext", 1)]
 )
 def test_any_family_encodes(model: str, extra: int):
-    """Forward and backward at a size that is no square; every map with a level's stride is seen by that level."""
+    """Forward and backward at a size that is not square; each level sees the map of its stride."""
     encoder = Encoder(model, "random", "imagenet")
     assert encoder.strides == ENCODERS[model]
     backbone = ResNetUNet(encoder, (16,) * (encoder.strides[-1].bit_length() - 1 + extra), depth=1, embedding=32)
@@ -108,56 +136,69 @@ def test_any_family_encodes(model: str, extra: int):
     nn.init.normal_(backbone.head.weight, std=0.1)
     for block in backbone.blocks:
         nn.init.normal_(block.out.weight, std=0.1)
-    degraded, x_t = torch.rand(2, 2, 3, backbone.stride, 2 * backbone.stride) * 2 - 1
-    answer = backbone(x_t, torch.tensor([0.2, 0.7]), backbone.encode(degraded))
-    assert answer.shape == degraded.shape and answer.isfinite().all()
-    answer.square().mean().backward()
+    degraded, x_in = torch.rand(2, 2, 3, backbone.stride, 2 * backbone.stride) * 2 - 1
+    output = backbone(x_in, torch.tensor([0.2, 0.7]), features(backbone, degraded))
+    assert output.shape == degraded.shape and output.isfinite().all()
+    output.square().mean().backward()
     for stride, block in zip(reversed(backbone.strides), backbone.blocks, strict=True):
         # Local features make the finest level's skip where the encoder has no map of its stride.
         assert (block.from_skip is not None) == (stride in encoder.strides or stride == 2)
         assert block.from_state.weight.grad.abs().max() > 0
         assert block.from_skip is None or block.from_skip.weight.grad.abs().max() > 0
-    # All of the encoder learns, but for what follows its last map.
+    # All of the encoder is trained, except for what follows its last map.
     learning = [parameter.grad is not None for parameter in encoder.parameters()]
     assert sum(learning) > 0.9 * len(learning)
 
 
-def test_stages_hold_every_parameter_once():
-    backbone = network()
-    stages = backbone.stages()
-    assert list(stages) == ["decoder", "encoder_upper", "encoder_lower"]
-    grouped = [id(parameter) for parameters in stages.values() for parameter in parameters]
+def restorer_of(backbone: ResNetUNet) -> Restorer:
+    return Restorer(backbone, Degraded(0.5), Euler(), estimator=Blind(16))
+
+
+def test_every_parameter_is_in_exactly_one_group(tmp_path: Path):
+    encoder = Encoder("test_resnet", str(encoder_file(tmp_path)))
+    restorer = restorer_of(ResNetUNet(encoder, (16,) * 4, embedding=32))
+    groups = restorer.parameter_groups()
+    assert list(groups) == ["new", "encoder_upper", "encoder_lower"]
+    grouped = [id(parameter) for parameters in groups.values() for parameter in parameters]
     assert len(grouped) == len(set(grouped))
-    assert set(grouped) == {id(parameter) for parameter in backbone.parameters()}
-    names = {id(parameter): name for name, parameter in backbone.named_parameters()}
-    assert all(
-        names[id(p)].startswith("encoder.model.") for group in ("encoder_upper", "encoder_lower") for p in stages[group]
-    )
-    assert not any(names[id(p)].startswith("encoder.") for p in stages["decoder"])
-    top = {names[id(p)].split(".")[2] for p in stages["encoder_upper"]}
-    bottom = {names[id(p)].split(".")[2] for p in stages["encoder_lower"]}
+    assert set(grouped) == {id(parameter) for parameter in restorer.parameters()}
+    names = {id(parameter): name for name, parameter in restorer.named_parameters()}
+    assert {names[id(p)].split(".")[0] for p in groups["new"]} == {"estimator", "backbone"}
+    assert not any(names[id(p)].startswith("backbone.encoder.") for p in groups["new"])
+    upper, lower = ({names[id(p)] for p in groups[name]} for name in ("encoder_upper", "encoder_lower"))
+    assert all(name.startswith("backbone.encoder.model.") for name in upper | lower)
+    top, bottom = ({name.split(".")[3] for name in group} for group in (upper, lower))
     assert "layer4" in top and "conv1" in bottom and not top & bottom
 
 
-@pytest.mark.parametrize("direction", ["x_t", "t", "both"])
+def test_a_random_encoder_is_new():
+    restorer = restorer_of(network())
+    assert restorer.backbone.pretrained() == {}
+    groups = restorer.parameter_groups()
+    assert list(groups) == ["new"]
+    assert {id(p) for p in groups["new"]} == {id(p) for p in restorer.parameters()}
+    assert len(groups["new"]) == len(list(restorer.parameters()))
+
+
+@pytest.mark.parametrize("direction", ["x_in", "t", "both"])
 def test_the_jvp_equals_central_differences(direction, monkeypatch):
-    """Forward-mode derivatives in (x_t, t), in float64; the casts to float32 would drown the differences."""
+    """Forward-mode derivatives in (x_in, t), in float64; the casts to float32 would hide the differences."""
     monkeypatch.setattr(Tensor, "float", Tensor.double)
     backbone = network().double()
-    x_t, t = torch.randn(2, 3, 32, 32).double(), torch.tensor([0.2, 0.7]).double()
+    x_in, t = torch.randn(2, 3, 32, 32).double(), torch.tensor([0.2, 0.7]).double()
     with torch.no_grad():
-        context = backbone.encode(torch.rand(2, 3, 32, 32).double() * 2 - 1)
-    along_x = torch.randn_like(x_t) if direction != "t" else torch.zeros_like(x_t)
-    along_t = torch.ones_like(t) if direction != "x_t" else torch.zeros_like(t)
+        cached = features(backbone, torch.rand(2, 3, 32, 32).double() * 2 - 1)
+    along_x = torch.randn_like(x_in) if direction != "t" else torch.zeros_like(x_in)
+    along_t = torch.ones_like(t) if direction != "x_in" else torch.zeros_like(t)
 
-    def answer(x: Tensor, time: Tensor) -> Tensor:
-        return backbone(x, time, context)
+    def output(x: Tensor, time: Tensor) -> Tensor:
+        return backbone(x, time, cached)
 
-    value, tangent = torch.func.jvp(answer, (x_t, t), (along_x, along_t))
+    value, tangent = torch.func.jvp(output, (x_in, t), (along_x, along_t))
     with torch.no_grad():
-        torch.testing.assert_close(value, answer(x_t, t))
+        torch.testing.assert_close(value, output(x_in, t))
         h = 1e-5
-        ahead, behind = answer(x_t + h * along_x, t + h * along_t), answer(x_t - h * along_x, t - h * along_t)
+        ahead, behind = output(x_in + h * along_x, t + h * along_t), output(x_in - h * along_x, t - h * along_t)
     torch.testing.assert_close(tangent, (ahead - behind) / (2 * h), atol=1e-6, rtol=1e-5)
     assert tangent.abs().max() > 0.1
 
@@ -169,41 +210,16 @@ def test_the_time_embedding_is_bounded_in_bandwidth():
     assert not any("frequencies" in name for name in embedding.state_dict())
 
 
-def test_the_damage_scale_goes_from_the_known_error_to_that_of_a_filled_hole():
-    logit = torch.tensor([-30.0, 30.0]).view(1, 1, 1, 2).expand(3, -1, -1, -1)
-    scale = damage_scale(DamageEstimate(logit, torch.tensor([-4.0, -2.0, 3.0])))
-    known, hole = scale[:, 0, 0, 0], scale[:, 0, 0, 1]
-    assert hole.tolist() == [0.5, 0.5, 0.5]
-    # Linear in the estimated error, up to the range of the images.
-    torch.testing.assert_close(known[1] / known[0], torch.tensor(2.0).exp())
-    assert known[2] == 1 and 0 < known[0] < 0.1
-
-
-def test_without_the_identity_path_every_pixel_may_change_alike():
-    degraded = torch.rand(2, 3, 32, 32)
-    degraded[..., 8:20, 8:20] = -1
-    plain = network(identity_path=False).encode(degraded)
-    assert torch.equal(plain.scale, torch.ones(2, 1, 32, 32)) and torch.equal(plain.base, degraded)
-    assert network().encode(torch.rand(2, 3, 32, 32)).scale.std() > 0
-
-
-def test_the_context_carries_the_degraded_image_it_was_made_of():
-    degraded = torch.rand(2, 3, 32, 32) * 2 - 1
-    context = network().encode(degraded)
-    assert isinstance(context, Context) and torch.equal(context.degraded, degraded)
-
-
 @torch.no_grad()
-def test_the_base_is_the_degraded_image_with_its_hole_filled():
-    """As the estimate has it before training: exact black is erased."""
-    torch.manual_seed(3)
-    backbone = ResNetUNet(Encoder("test_resnet", "random"), (16, 16, 24, 24), embedding=32).eval()
-    clean = torch.linspace(-0.5, 0.5, 32).expand(2, 3, 32, 32)
-    degraded = clean.clone()
-    degraded[..., 6:20, 9:22] = -1
-    base = backbone.encode(degraded).base
-    hole = degraded == -1
-    # The estimate starts at 98 % certain, either way.
-    assert (base - clean)[~hole].abs().max() < 0.02
-    assert (base - clean)[hole].abs().mean() < 0.05
-    assert (degraded - clean)[hole].abs().mean() > 0.9
+def test_the_description_averages_the_residual_std_over_surely_known_pixels():
+    """An uncertain pixel counts less, and from a probability of a quarter on not at all."""
+    backbone, degraded = network(), torch.rand(1, 3, 32, 32)
+    hole, std = torch.zeros(1, 1, 32, 32), torch.full((1, 1, 32, 32), 0.2)
+    hole[..., :8, :] = 0.25
+    other = std.clone()
+    other[..., :8, :] = 0.9
+    estimates = [Estimate(degraded, spread, hole) for spread in (std, other, 2 * std)]
+    base, uncertain, doubled = (backbone.local(degraded, estimate)[1] for estimate in estimates)
+    torch.testing.assert_close(base, uncertain)
+    # The logarithm enters linearly, through the last column.
+    torch.testing.assert_close(doubled - base, backbone.describe.weight[:, -1][None] * torch.tensor(2.0).log())

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from restoration.flow import clean_to_velocity, evidence, interpolate, to_image, to_model
+from restoration.flow import interpolate, precondition, to_image, to_model
 
 
 def pair(count: int = 5) -> tuple[torch.Tensor, torch.Tensor]:
@@ -40,51 +40,31 @@ def test_the_maps_between_the_spaces_are_inverse():
     assert to_image(torch.tensor([-3.0, -1.0, 0.0, 1.0, 2.0])).tolist() == [0, 0, 0.5, 1, 1]
 
 
-def test_the_true_clean_image_gives_the_true_velocity():
-    x_0, x_1 = pair()
-    t = torch.tensor([0.0, 0.3, 0.6, 0.9, 0.95])
-    velocity = clean_to_velocity(x_1, interpolate(x_0, x_1, t), t)
-    torch.testing.assert_close(velocity, x_1 - x_0, atol=2e-5, rtol=0)
-
-
-def test_the_velocity_stays_finite_at_the_end():
-    x_0, x_1 = pair()
-    t = torch.tensor([0.96, 0.99, 0.999, 1.0, 1.0])
-    x_t = interpolate(x_0, x_1, t)
-    velocity = clean_to_velocity(x_1, x_t, t, 0.05)
-    # The divisor is held at 0.05.
-    torch.testing.assert_close(velocity, (x_1 - x_t) / 0.05)
-    # Where a sampler asks, it is not.
-    exact = clean_to_velocity(x_1, x_t, t)
-    torch.testing.assert_close(exact[:3], (x_1 - x_0)[:3], atol=1e-3, rtol=0)
-    assert exact.isfinite().all()
-    assert not velocity[3:].any()
-
-
-def test_the_evidence_is_nothing_at_the_start_and_all_at_the_end():
+def test_the_preconditioned_input_is_0_at_the_start_and_the_residual_at_the_end():
     residual, noise = torch.randn(2, 3, 4, 4), torch.randn(2, 3, 4, 4)
-    scale = torch.rand(2, 1, 4, 4) + 0.1
-    for sigma in (0.0, 0.5):
-        deviation = torch.full_like(scale, sigma)
-        assert not evidence(sigma * noise, scale, torch.zeros(2), deviation).any()
-        torch.testing.assert_close(evidence(residual, scale, torch.ones(2), deviation), residual / scale)
+    residual_std = torch.rand(2, 1, 4, 4) + 0.1
+    for level in (0.0, 0.5):
+        sigma = torch.full_like(residual_std, level)
+        assert not precondition(level * noise, residual_std, torch.zeros(2), sigma).any()
+        end = precondition(residual, residual_std, torch.ones(2), sigma)
+        torch.testing.assert_close(end, residual / residual_std)
 
 
-def test_without_expected_error_there_is_no_evidence():
-    innovation, deviation = torch.randn(2, 3, 4, 4), torch.full((2, 1, 4, 4), 0.5)
+def test_the_preconditioned_input_is_0_where_no_error_is_expected():
+    innovation, sigma = torch.randn(2, 3, 4, 4), torch.full((2, 1, 4, 4), 0.5)
     for t in (0.0, 0.5, 1.0):
-        assert not evidence(innovation, torch.zeros(2, 1, 4, 4), torch.full((2,), t), deviation).any()
+        assert not precondition(innovation, torch.zeros(2, 1, 4, 4), torch.full((2,), t), sigma).any()
 
 
 @pytest.mark.parametrize("t", [0.1, 0.5, 0.9])
-@pytest.mark.parametrize("scale", [0.05, 0.5])
-def test_the_evidence_is_the_best_linear_estimate(t, scale):
-    """Least squares of the residual, in units of its standard deviation, on what is told of it."""
+@pytest.mark.parametrize("residual_std", [0.05, 0.5])
+def test_the_preconditioned_input_is_the_best_linear_estimate(t, residual_std):
+    """Least squares of the residual, in units of its standard deviation, on the innovation."""
     sigma, count = 0.5, 200_000
-    residual = scale * torch.randn(count, dtype=torch.float64)
-    told = t * residual + (1 - t) * sigma * torch.randn(count, dtype=torch.float64)
-    best = (told * residual).sum() / told.square().sum() / scale
+    residual = residual_std * torch.randn(count, dtype=torch.float64)
+    innovation = t * residual + (1 - t) * sigma * torch.randn(count, dtype=torch.float64)
+    best = (innovation * residual).sum() / innovation.square().sum() / residual_std
     one = torch.ones(1, 1, 1, 1, dtype=torch.float64)
-    gain = evidence(one, scale * one, torch.tensor([t], dtype=torch.float64), sigma * one)
+    gain = precondition(one, residual_std * one, torch.tensor([t], dtype=torch.float64), sigma * one)
     # Least squares of a weak signal is itself uncertain by about 1/√count of the noise.
     assert float(gain) == pytest.approx(float(best), rel=0.02, abs=3 / count**0.5)

@@ -1,49 +1,121 @@
-"""What the network's answer stands for: the right answers give the clean image."""
-
-from dataclasses import replace
+"""Predictions: what the network sees, what its output means, and how training weights the velocity over time."""
 
 import pytest
 import torch
-from helpers import blank_context
+from torch import Tensor
 
-from restoration.flow import Clean, Velocity, clean_to_velocity, interpolate
+from restoration.estimator import Estimate
+from restoration.flow import CleanPrediction, VelocityPrediction, interpolate, precondition
+from restoration.flow.field import Network
+
+TIMES = torch.tensor([0.0, 0.4, 0.95], dtype=torch.float64)
+
+
+class Drawn:
+    """Random images whose initial estimate, residual std and source have nothing to do with the clean image."""
+
+    def __init__(self, dtype: torch.dtype = torch.float64) -> None:
+        degraded, self.x_1, noise = torch.randn(3, 3, 3, 4, 4, dtype=dtype)
+        residual_std, sigma = torch.rand(2, 3, 1, 4, 4, dtype=dtype) + 0.1
+        self.estimate = Estimate(0.5 * degraded, residual_std, torch.zeros_like(residual_std))
+        self.mean, self.sigma = 0.3 * degraded, sigma
+        self.x_0 = self.mean + sigma * noise
+        self.t = TIMES.to(dtype)
+        self.x_t = interpolate(self.x_0, self.x_1, self.t)
+
+    def field(self, kind: type, network: Network, **options: float) -> CleanPrediction | VelocityPrediction:
+        return kind(network, self.estimate, self.mean, self.sigma, **options)
+
+    def exact(self, kind: type, **options: float) -> CleanPrediction | VelocityPrediction:
+        """The field of a network that knows x_0 and x_1."""
+        initial, residual_std = self.estimate.initial, self.estimate.residual_std
+        outputs = {
+            CleanPrediction: (self.x_1 - initial) / residual_std,
+            VelocityPrediction: self.x_1 - self.x_0 - (initial - self.mean),
+        }
+        return self.field(kind, lambda x_in, t, r: outputs[kind], **options)
 
 
 @pytest.fixture
-def drawn():
-    """x_0, x_1, x_t, t, and a context whose base, scale and source are not the clean image's."""
-    y, x_1, noise = (torch.randn(3, 3, 4, 4, dtype=torch.float64) for _ in range(3))
-    scale = torch.rand(3, 1, 4, 4, dtype=torch.float64) + 0.1
-    context = replace(blank_context(y, (0.3 * y, scale)), base=0.5 * y, scale=scale)
-    t = torch.tensor([0.0, 0.4, 0.9], dtype=torch.float64)
-    x_0 = context.mean + context.deviation * noise
-    return x_0, x_1, interpolate(x_0, x_1, t), t, context
+def drawn() -> Drawn:
+    return Drawn()
 
 
-def test_the_clean_image_is_a_change_of_the_base(drawn):
-    _, x_1, x_t, t, context = drawn
-    clean = Clean()(lambda told, t, context: (x_1 - context.base) / context.scale, x_t, t, context)
-    torch.testing.assert_close(clean, x_1)
+kinds = pytest.mark.parametrize("kind", [CleanPrediction, VelocityPrediction])
 
 
-def test_the_velocity_less_what_is_known_of_it(drawn):
-    x_0, x_1, x_t, t, context = drawn
-
-    def network(centred, t, context):
-        # What it sees is what the base and the source's mean leave over.
-        rest = interpolate(x_0 - context.mean, x_1 - context.base, t)
-        torch.testing.assert_close(centred, rest)
-        return x_1 - context.base - (x_0 - context.mean)
-
-    clean = Velocity()(network, x_t, t, context)
-    torch.testing.assert_close(clean, x_1)
-    torch.testing.assert_close(clean_to_velocity(clean, x_t, t), x_1 - x_0)
+@kinds
+def test_a_perfect_network_gives_the_clean_image_and_the_velocity(drawn, kind):
+    field = drawn.exact(kind)
+    torch.testing.assert_close(field.clean(drawn.x_t, drawn.t), drawn.x_1)
+    torch.testing.assert_close(field.velocity(drawn.x_t, drawn.t), drawn.x_1 - drawn.x_0)
 
 
-def test_a_silent_network_leaves_what_is_known(drawn):
-    *_, x_t, t, context = drawn
-    silent = lambda told, t, context: torch.zeros_like(told)  # noqa: E731
-    torch.testing.assert_close(Clean()(silent, x_t, t, context), context.base)
-    # From the source's mean, straight to the base.
-    start = Velocity()(silent, context.mean, torch.zeros_like(t), context)
-    torch.testing.assert_close(start, context.base)
+def test_the_clean_network_sees_the_preconditioned_input(drawn):
+    def network(x_in: Tensor, t: Tensor, r: Tensor | None) -> Tensor:
+        innovation = interpolate(drawn.x_0 - drawn.mean, drawn.x_1 - drawn.estimate.initial, t)
+        expected = precondition(innovation, drawn.estimate.residual_std, t, drawn.sigma)
+        torch.testing.assert_close(x_in, expected)
+        assert r is None and torch.equal(t, drawn.t)
+        return x_in
+
+    drawn.field(CleanPrediction, network).clean(drawn.x_t, drawn.t)
+
+
+def test_the_velocity_network_sees_the_innovation(drawn):
+    def network(x_in: Tensor, t: Tensor, r: Tensor | None) -> Tensor:
+        torch.testing.assert_close(x_in, interpolate(drawn.x_0 - drawn.mean, drawn.x_1 - drawn.estimate.initial, t))
+        assert r is None and torch.equal(t, drawn.t)
+        return x_in
+
+    drawn.field(VelocityPrediction, network).velocity(drawn.x_t, drawn.t)
+
+
+def test_a_network_that_returns_zero_leaves_the_initial_estimate(drawn):
+    def zero(x_in: Tensor, t: Tensor, r: Tensor | None) -> Tensor:
+        return torch.zeros_like(x_in)
+
+    initial = drawn.estimate.initial
+    assert torch.equal(drawn.field(CleanPrediction, zero).clean(drawn.x_t, drawn.t), initial)
+    # From the source's mean, straight to the initial estimate.
+    start = drawn.field(VelocityPrediction, zero).clean(drawn.mean, torch.zeros_like(drawn.t))
+    torch.testing.assert_close(start, initial)
+
+
+def test_the_velocity_of_a_predicted_clean_image_is_finite_up_to_the_end():
+    drawn = Drawn(torch.float32)
+    t = torch.tensor([0.999, 1 - 2.0**-24, 1.0])
+    field = drawn.exact(CleanPrediction)
+    velocity = field.velocity(interpolate(drawn.x_0, drawn.x_1, t), t)
+    torch.testing.assert_close(velocity[0], (drawn.x_1 - drawn.x_0)[0], atol=1e-3, rtol=0)
+    assert velocity.isfinite().all()
+
+
+def test_a_velocity_prediction_is_trained_on_the_unweighted_velocity(drawn):
+    """Also at t = 0.95, where a detour over the clean image would divide by a floor of 1 − t."""
+    output = torch.randn_like(drawn.x_t)
+    field = drawn.field(VelocityPrediction, lambda x_in, t, r: output)
+    velocity, target = field.training_pair(drawn.x_0, drawn.x_1, drawn.x_t, drawn.t)
+    assert torch.equal(velocity, drawn.estimate.initial - drawn.mean + output)
+    assert torch.equal(velocity, field.velocity(drawn.x_t, drawn.t))
+    assert torch.equal(target, drawn.x_1 - drawn.x_0)
+
+
+@pytest.mark.parametrize("floor", [0.02, 0.3])
+def test_a_clean_prediction_is_trained_on_its_error_over_the_time_left(drawn, floor):
+    output = torch.randn_like(drawn.x_t)
+    field = drawn.field(CleanPrediction, lambda x_in, t, r: output, floor=floor)
+    velocity, target = field.training_pair(drawn.x_0, drawn.x_1, drawn.x_t, drawn.t)
+    clean = drawn.estimate.initial + drawn.estimate.residual_std * output
+    for number, t in enumerate(TIMES.tolist()):
+        error = (clean - drawn.x_1)[number] / max(1 - t, floor)
+        torch.testing.assert_close((velocity - target)[number], error)
+        if 1 - t > floor:
+            torch.testing.assert_close(velocity[number], field.velocity(drawn.x_t, drawn.t)[number])
+            torch.testing.assert_close(target[number], (drawn.x_1 - drawn.x_0)[number])
+
+
+@kinds
+def test_a_perfect_network_has_no_training_error(drawn, kind):
+    velocity, target = drawn.exact(kind).training_pair(drawn.x_0, drawn.x_1, drawn.x_t, drawn.t)
+    torch.testing.assert_close(velocity, target)

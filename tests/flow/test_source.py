@@ -1,65 +1,69 @@
 """Where the flow starts."""
 
-from dataclasses import replace
-
 import pytest
 import torch
-from helpers import blank_context
 from torch import Tensor, nn
 
-from restoration.backbone import Context
-from restoration.flow import Base, Degraded, Noise, PosteriorMean, to_image, to_model
+from restoration.errors import UserError
+from restoration.estimator import Estimate
+from restoration.flow import Degraded, InitialEstimate, Noise, PosteriorMean, to_image, to_model
 
 
-def context_of(degraded: Tensor) -> Context:
-    """With a base and an expected error of their own."""
-    return replace(blank_context(degraded), base=0.5 * degraded, scale=torch.rand_like(degraded[:, :1]))
+@pytest.fixture
+def degraded() -> Tensor:
+    return torch.rand(2, 3, 4, 4) * 2 - 1
 
 
-def test_noise_forgets_the_degraded_image():
-    context = context_of(torch.randn(2, 3, 4, 4))
-    assert not Noise().mean(context).any() and torch.equal(Noise().deviation(context), torch.ones(2, 1, 4, 4))
+@pytest.fixture
+def estimate(degraded: Tensor) -> Estimate:
+    """An estimate that differs from the degraded image."""
+    residual_std = torch.rand_like(degraded[:, :1])
+    return Estimate(0.5 * degraded, residual_std, torch.zeros_like(residual_std))
+
+
+def test_noise_is_independent_of_the_degraded_image(degraded, estimate):
+    assert not Noise().mean(degraded, estimate).any()
+    assert torch.equal(Noise().sigma(estimate), torch.ones(2, 1, 4, 4))
 
 
 @pytest.mark.parametrize("sigma", [0.0, 0.5])
-def test_degraded_starts_around_the_degraded_image(sigma):
-    context = context_of(torch.randn(2, 3, 4, 4))
-    assert torch.equal(Degraded(sigma).mean(context), context.degraded)
-    assert torch.equal(Degraded(sigma).deviation(context), torch.full((2, 1, 4, 4), sigma))
+def test_degraded_starts_around_the_degraded_image(sigma, degraded, estimate):
+    assert torch.equal(Degraded(sigma).mean(degraded, estimate), degraded)
+    assert torch.equal(Degraded(sigma).sigma(estimate), torch.full((2, 1, 4, 4), sigma))
 
 
-def test_the_base_starts_with_noise_of_the_size_of_the_expected_error():
-    context = context_of(torch.randn(2, 3, 4, 4))
-    assert torch.equal(Base(0.5).mean(context), context.base)
-    assert torch.equal(Base(0.5).deviation(context), 0.5 * context.scale)
+def test_the_initial_estimate_starts_with_noise_in_units_of_the_residual_std(degraded, estimate):
+    assert torch.equal(InitialEstimate(0.5).mean(degraded, estimate), estimate.initial)
+    assert torch.equal(InitialEstimate(0.5).sigma(estimate), 0.5 * estimate.residual_std)
 
 
 class Halving(nn.Module):
-    """A restorer of a kind, with a parameter and a layer that is different in training."""
+    """A minimal restorer, with a parameter and a layer that is different in training."""
 
     def __init__(self) -> None:
         super().__init__()
         self.factor = nn.Parameter(torch.tensor(0.5))
         self.dropout = nn.Dropout(0.9)
-        self.asked: list[int | None] = []
+        self.nfes: list[int | None] = []
 
     def restore(self, degraded: Tensor, keys: Tensor, nfe: int | None = None) -> Tensor:
-        self.asked.append(nfe)
+        self.nfes.append(nfe)
         return self.dropout(self.factor * degraded)
 
 
-def test_the_posterior_mean_is_one_evaluation_of_a_frozen_restorer():
+def test_the_posterior_mean_is_one_evaluation_of_a_frozen_restorer(degraded, estimate):
     source = PosteriorMean(Halving(), 0.3)
-    degraded = torch.rand(2, 3, 4, 4) * 2 - 1
     for mode in (True, False):
-        mean = source.train(mode).mean(context_of(degraded))
+        mean = source.train(mode).mean(degraded, estimate)
         torch.testing.assert_close(mean, to_model(to_image(degraded) / 2))
         assert not mean.requires_grad and not any(module.training for module in source.modules())
-    assert source.sigma == 0.3 and source.restorer.asked == [1, 1]
+    assert torch.equal(source.sigma(estimate), torch.full((2, 1, 4, 4), 0.3))
+    assert source.restorer.nfes == [1, 1]
     assert not any(parameter.requires_grad for parameter in source.parameters())
     assert list(source.state_dict()) == ["restorer.factor"]
 
 
-def test_a_negative_sigma_is_refused():
-    with pytest.raises(ValueError, match="source.sigma=-0.1"):
-        Degraded(-0.1)
+@pytest.mark.parametrize("source", [Degraded, InitialEstimate, lambda sigma: PosteriorMean(Halving(), sigma)])
+def test_a_negative_sigma_is_refused(source):
+    with pytest.raises(UserError, match="source.sigma=-0.1"):
+        source(-0.1)

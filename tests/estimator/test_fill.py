@@ -1,9 +1,10 @@
-"""The estimate of the damage, and the smooth filling that rests on it."""
+"""What the blind estimator computes without weights: a smooth filling, and statistics of the known region."""
 
 import pytest
 import torch
 
-from restoration.backbone.damage import ErrorHead, HoleHead, fill
+from restoration.estimator import known_statistics
+from restoration.estimator.blind import fill
 from restoration.metrics.classical import diffusion_fill
 
 
@@ -20,7 +21,7 @@ def test_a_filling_leaves_the_known_pixels_as_they_are():
     assert torch.equal(fill(images, torch.ones_like(known)), images)
 
 
-def test_what_is_not_known_has_no_influence():
+def test_unknown_pixels_have_no_influence():
     images, known = torch.randn(2, 3, 24, 40), rectangle((24, 40), slice(3, 15), slice(10, 29)).expand(2, -1, -1, -1)
     other = torch.where(known.bool(), images, torch.full_like(images, -7))
     torch.testing.assert_close(fill(images, known), fill(other, known), atol=1e-5, rtol=0)
@@ -47,11 +48,11 @@ def test_a_filling_is_close_to_the_harmonic_one():
     exact = diffusion_fill(images, ~known.bool())
     hole = ~known.bool().expand_as(images)
     assert (fill(images, known) - exact)[hole].abs().mean() < 0.04
-    # Its relaxations are what brings it there.
+    # The relaxations bring it closer.
     assert (fill(images, known, 0) - exact)[hole].square().mean() > (fill(images, known) - exact)[hole].square().mean()
 
 
-def test_nothing_known_gives_something_finite():
+def test_an_image_without_known_pixels_gives_finite_values():
     assert fill(torch.rand(1, 3, 16, 16), torch.zeros(1, 1, 16, 16)).isfinite().all()
 
 
@@ -63,32 +64,46 @@ def test_a_filling_is_float32_under_autocast():
     assert mixed.dtype == torch.float32 and torch.equal(mixed, fill(images, known))
 
 
-def test_the_estimate_of_the_hole_starts_from_exact_black():
-    degraded = torch.rand(2, 3, 32, 32) * 1.5 - 0.6
-    degraded[..., 5:12, 9:20] = -1
-    probability = torch.sigmoid(HoleHead(16)(degraded))
-    hole = (degraded == -1).all(dim=1, keepdim=True)
-    assert probability[hole].min() > 0.97 and probability[~hole].max() < 0.03
-    # Four grey levels are not black.
-    almost = torch.sigmoid(HoleHead(16)(torch.full((1, 3, 32, 32), -1 + 8 / 255)))
-    assert almost.max() < 0.05
+def test_images_of_a_batch_are_filled_separately():
+    images, known = torch.randn(4, 3, 17, 24), (torch.rand(4, 1, 17, 24) > 0.6).float()
+    known[3] = 1
+    together = fill(images, known)
+    for row in range(4):
+        alone = fill(images[row : row + 1], known[row : row + 1])
+        torch.testing.assert_close(together[row : row + 1], alone, atol=1e-6, rtol=0)
 
 
-def test_the_error_is_read_from_the_known_region():
-    head = ErrorHead(8).eval()
-    local, hole = torch.randn(1, 8, 16, 16), torch.zeros(1, 1, 32, 32)
-    hole[..., 8:20, 8:20] = 1
-    touched = local.clone()
-    touched[..., 4:10, 4:10] += 5
-    assert torch.equal(head(local, hole)[0], head(touched, hole)[0])
-    assert not torch.equal(head(local, hole * 0)[0], head(touched, hole * 0)[0])
+def test_a_filling_has_no_gradient():
+    images = torch.rand(1, 3, 16, 16, requires_grad=True)
+    assert not fill(images, rectangle((16, 16), slice(3, 9), slice(3, 9))).requires_grad
 
 
-def test_in_training_every_other_image_is_judged_without_its_hole():
-    head, local = ErrorHead(8), torch.randn(1, 8, 16, 16).expand(4, -1, -1, -1)
-    hole = torch.zeros(4, 1, 32, 32)
-    hole[..., 8:20, 8:20] = 1
-    error, _ = head(local, hole)
-    assert error[0] == error[2] and error[1] == error[3] and error[0] != error[1]
-    error, _ = head.eval()(local, hole)
-    assert (error == error[0]).all()
+@pytest.mark.parametrize("soft", [False, True], ids=["mask", "probability"])
+def test_the_statistics_of_the_known_region_equal_a_loop_over_images(soft):
+    """Mean and log energy of each feature, weighted by how much of its 2 × 2 pixels is known."""
+    features = torch.randn(4, 5, 8, 6)
+    hole = torch.rand(4, 1, 16, 12) if soft else (torch.rand(4, 1, 16, 12) > 0.5).float()
+    hole[1] = 0
+    hole[2, :, :, :4] = 1
+    statistics = known_statistics(features, hole)
+    assert statistics.shape == (4, 10) and statistics.dtype == torch.float32
+    for row in range(4):
+        weight = torch.tensor([
+            [1 - hole[row, 0, 2 * y : 2 * y + 2, 2 * x : 2 * x + 2].mean().item() for x in range(6)] for y in range(8)
+        ]).double()  # fmt: skip
+        for channel in range(5):
+            value = features[row, channel].double()
+            mean = (weight * value).sum() / weight.sum()
+            energy = (weight * value**2).sum() / weight.sum()
+            torch.testing.assert_close(statistics[row, channel].double(), mean, atol=1e-5, rtol=1e-5)
+            expected = (energy + 1e-4).log()
+            torch.testing.assert_close(statistics[row, 5 + channel].double(), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_the_statistics_of_an_image_without_known_pixels_are_finite():
+    assert known_statistics(torch.randn(1, 5, 8, 8), torch.ones(1, 1, 16, 16)).isfinite().all()
+
+
+def test_the_statistics_are_computed_in_float32():
+    features, hole = torch.randn(2, 5, 8, 8).bfloat16(), torch.zeros(2, 1, 16, 16)
+    torch.testing.assert_close(known_statistics(features, hole), known_statistics(features.float(), hole))

@@ -1,0 +1,218 @@
+"""The blind estimator: where the hole is, how large the rest of the error is, and what a user's mask changes."""
+
+import math
+
+import pytest
+import torch
+from helpers import Plain
+from torch import Tensor, nn
+
+from restoration.backbone import Encoder, ResNetUNet
+from restoration.batch import Batch
+from restoration.estimator import Blind
+from restoration.estimator.blind import BlindEstimate, ErrorHead, HoleHead, fill
+from restoration.flow import Degraded, InitialEstimate, Uniform
+from restoration.keyed import fold
+from restoration.objective import FlowMatching, LogSquaredError, Objective, Regression, SquaredError, Term, TermValue
+from restoration.restorer import Restorer
+from restoration.sampler import Euler
+
+
+def make_batch(count: int = 6, size: int = 32) -> Batch:
+    clean = torch.rand(count, 3, size, size)
+    mask = torch.zeros(count, 1, size, size, dtype=torch.bool)
+    mask[:, :, 4:12, 6:14] = True
+    degraded = (clean * 0.9 + 0.03).masked_fill(mask, 0.0)
+    return Batch(clean, degraded, mask, torch.rand(count), torch.arange(count))
+
+
+@pytest.fixture
+def batch() -> Batch:
+    return make_batch()
+
+
+@pytest.fixture
+def blind() -> Blind:
+    """With random weights also in the layer that is zero-initialised, which would stop the gradient."""
+    blind = Blind(16).eval()
+    nn.init.normal_(blind.hole.network[-2].weight, std=0.1)
+    return blind
+
+
+def loss_of(batch: Batch, estimate: BlindEstimate, estimator: Blind) -> dict[str, Tensor]:
+    return estimator.loss(estimate, 2 * batch.degraded - 1, 2 * batch.clean - 1, batch.mask)
+
+
+def test_the_estimate_of_the_hole_starts_from_exact_black():
+    degraded = torch.rand(2, 3, 32, 32) * 1.5 - 0.6
+    degraded[..., 5:12, 9:20] = -1
+    probability = torch.sigmoid(HoleHead(16)(degraded))
+    hole = (degraded == -1).all(dim=1, keepdim=True)
+    assert probability[hole].min() > 0.97 and probability[~hole].max() < 0.03
+    # Four grey levels are not black.
+    almost = torch.sigmoid(HoleHead(16)(torch.full((1, 3, 32, 32), -1 + 8 / 255)))
+    assert almost.max() < 0.05
+
+
+def test_the_error_is_read_from_the_known_region():
+    head = ErrorHead(8).eval()
+    local, hole = torch.randn(1, 8, 16, 16), torch.zeros(1, 1, 32, 32)
+    hole[..., 8:20, 8:20] = 1
+    changed = local.clone()
+    changed[..., 4:10, 4:10] += 5
+    assert torch.equal(head(local, hole), head(changed, hole))
+    assert not torch.equal(head(local, hole * 0), head(changed, hole * 0))
+
+
+def test_in_training_the_hole_is_hidden_for_every_other_image():
+    head, local = ErrorHead(8), torch.randn(1, 8, 16, 16).expand(4, -1, -1, -1)
+    hole = torch.zeros(4, 1, 32, 32)
+    hole[..., 8:20, 8:20] = 1
+    error = head(local, hole)
+    assert error.shape == (4,) and error[0] == error[2] and error[1] == error[3] and error[0] != error[1]
+    error = head.eval()(local, hole)
+    assert (error == error[0]).all()
+
+
+def test_the_initial_estimate_is_the_degraded_image_with_its_hole_filled():
+    """As it is before training: exact black is erased."""
+    clean = torch.linspace(-0.5, 0.5, 32).expand(2, 3, 32, 32)
+    degraded = clean.clone()
+    degraded[..., 6:20, 9:22] = -1
+    initial = Blind(16).eval()(degraded).initial
+    hole = degraded == -1
+    # The estimate is 98 % certain at the start, either way.
+    assert (initial - clean)[~hole].abs().max() < 0.02
+    assert (initial - clean)[hole].abs().mean() < 0.05
+    assert (degraded - clean)[hole].abs().mean() > 0.9
+
+
+def test_the_residual_std_is_a_half_in_the_hole_and_twice_the_expected_error_elsewhere(blind, monkeypatch):
+    log_error = torch.tensor([-4.0, -2.0, 3.0])
+    monkeypatch.setattr(blind.error, "forward", lambda features, hole: log_error)
+    degraded, mask = torch.rand(3, 3, 32, 32) * 2 - 1, torch.zeros(3, 1, 32, 32, dtype=torch.bool)
+    mask[..., :10] = True
+    std = blind(degraded, mask).residual_std
+    assert std.shape == mask.shape and (std[mask] == 0.5).all()
+    # Linear in the estimated error, up to the range of the images.
+    expected = torch.tensor([2 * math.exp(-4), 2 * math.exp(-2), 1.0]).view(3, 1, 1, 1).expand_as(std)
+    torch.testing.assert_close(std[~mask], expected[~mask])
+    # Without a mask it follows the probability of a hole.
+    estimate = blind(degraded)
+    blended = estimate.hole * 0.5 + (1 - estimate.hole) * expected
+    torch.testing.assert_close(estimate.residual_std, blended)
+    assert estimate.hole.std() > 0
+
+
+def test_a_users_mask_is_the_hole(blind):
+    """The mask decides, whatever the pixels look like: here its pixels are not black, and black ones are known."""
+    degraded, mask = torch.rand(2, 3, 32, 32) * 1.5 - 0.6, torch.zeros(2, 1, 32, 32, dtype=torch.bool)
+    mask[0, :, 4:15, 3:20] = True
+    degraded[:, :, 20:28, 20:28] = -1
+    estimate = blind(degraded, mask)
+    assert torch.equal(estimate.hole, mask.float())
+    filled = fill(degraded, (~mask).float())
+    inside = mask.expand_as(degraded)
+    torch.testing.assert_close(estimate.initial[inside], filled[inside])
+    assert torch.equal(estimate.initial[~inside], degraded[~inside])
+    assert (estimate.initial - degraded)[inside].abs().mean() > 0.1
+    # Blind, it reads black as a hole.
+    assert (blind(degraded).hole[..., 21:27, 21:27] > 0.5).float().mean() > 0.5
+
+
+def test_the_restorer_hands_the_mask_to_the_estimator(blind):
+    restorer = Restorer(Plain(), InitialEstimate(0.0), Euler(), estimator=blind)
+    degraded, mask = torch.rand(1, 3, 32, 32), torch.zeros(1, 1, 32, 32, dtype=torch.bool)
+    mask[..., 8:20, 8:20] = True
+    field = restorer.field(degraded, mask)
+    assert torch.equal(field.estimate.hole, mask.float())
+    assert torch.equal(field.mean, field.estimate.initial)
+    keys = torch.arange(1)
+    assert not torch.equal(restorer.restore(degraded, keys, mask=mask), restorer.restore(degraded, keys))
+
+
+def test_the_loss_is_cross_entropy_and_squared_log_error(batch, blind):
+    estimate = blind(2 * batch.degraded - 1)
+    parts = loss_of(batch, estimate, blind)
+    hole = -torch.where(batch.mask, estimate.hole, 1 - estimate.hole).log().mean()
+    errors = []
+    for clean, degraded, mask in zip(batch.clean, batch.degraded, batch.mask, strict=True):
+        square = (2 * (clean - degraded)[:, ~mask[0]]).square().mean().item()
+        errors.append(0.5 * math.log(square + (1 / 255) ** 2))
+    error = (estimate.log_error - torch.tensor(errors)).square().mean()
+    assert list(parts) == ["hole", "error"]
+    torch.testing.assert_close(parts["hole"], hole, rtol=1e-4, atol=0)
+    torch.testing.assert_close(parts["error"], error, rtol=1e-4, atol=0)
+
+
+def test_the_loss_is_finite_on_intact_and_on_wholly_erased_images(batch, blind):
+    intact = Batch(batch.clean, batch.clean, ~batch.mask & batch.mask, batch.severity, batch.index)
+    erased = Batch(batch.clean, batch.clean * 0, batch.mask | ~batch.mask, batch.severity, batch.index)
+    for extreme in (intact, erased):
+        parts = loss_of(extreme, blind(2 * extreme.degraded - 1), blind)
+        assert all(value.isfinite() for value in parts.values())
+
+
+def test_a_mask_does_not_change_what_the_loss_teaches(batch, blind):
+    """The log-odds are of the image alone, so a given mask is no shortcut."""
+    degraded = 2 * batch.degraded - 1
+    assert torch.equal(blind(degraded, batch.mask).hole_logit, blind(degraded).hole_logit)
+
+
+class Nothing(Term):
+    """A term without a loss: only the estimator's is left."""
+
+    def forward(self, field, batch, keys) -> TermValue:
+        return TermValue(torch.zeros(()))
+
+
+@pytest.fixture
+def network(blind) -> Restorer:
+    backbone = ResNetUNet(Encoder("test_resnet", "random"), widths=(16, 16, 24, 24), depth=1, embedding=32)
+    # The last layers are zero-initialised, and would stop every gradient.
+    for layer in (backbone.head, backbone.linear, *(block.out for block in backbone.blocks)):
+        nn.init.normal_(layer.weight, std=0.1)
+    return Restorer(backbone, Degraded(0.5), Euler(), estimator=blind).train()
+
+
+def gradients(network: Restorer, batch: Batch, term: Term) -> tuple[dict[str, float], dict[str, float]]:
+    """Size of the gradient by parameter, of the estimator and of the backbone; 0 without a gradient."""
+    network.zero_grad()
+    Objective({"term": term})(network, batch, fold("step", batch.index))[0].backward()
+    return tuple(
+        {name: 0.0 if p.grad is None else p.grad.abs().sum().item() for name, p in part.named_parameters()}
+        for part in (network.estimator, network.backbone)
+    )
+
+
+RESTORATION = [Regression(SquaredError()), FlowMatching(Uniform(), SquaredError(), LogSquaredError())]
+
+
+@pytest.mark.parametrize("term", RESTORATION, ids=["regression", "flow"])
+def test_the_restoration_loss_gives_no_gradient_to_the_estimator(network, batch, term, monkeypatch):
+    monkeypatch.setattr(network.estimator, "loss", lambda *_: {})
+    estimator, backbone = gradients(network, batch, term)
+    assert set(estimator.values()) == {0.0}
+    assert backbone["head.weight"] > 0 and backbone["detail.1.weight"] > 0 and backbone["describe.weight"] > 0
+
+
+def test_the_estimators_loss_gives_no_gradient_to_the_backbone(network, batch):
+    estimator, backbone = gradients(network, batch, Nothing())
+    assert all(value > 0 for value in estimator.values()), estimator
+    assert set(backbone.values()) == {0.0}
+
+
+def test_the_hole_is_learned_from_its_target():
+    """A few steps of the estimator's loss alone find white rectangles, which it does not start from."""
+    batch = make_batch(8)
+    batch.clean.mul_(0.8)
+    batch.degraded.copy_(batch.clean.masked_fill(batch.mask, 1.0))
+    estimator = Blind(16)
+    degraded = 2 * batch.degraded - 1
+    assert not (estimator(degraded).hole > 0.5).any()
+    optimizer = torch.optim.Adam(estimator.parameters(), 1e-2)
+    for _ in range(40):
+        optimizer.zero_grad()
+        sum(loss_of(batch, estimator(degraded), estimator).values()).backward()
+        optimizer.step()
+    assert ((estimator(degraded).hole > 0.5) == batch.mask).float().mean() > 0.97
