@@ -152,10 +152,16 @@ class Restorer(nn.Module):
 
         Returns:
             A Pillow image with the mode and alpha of the input; for an array, uint8 (H, W, 3).
+
+        Raises:
+            UserError: the file is missing or damaged.
         """
         if isinstance(image, np.ndarray):
             return np.asarray(self.restore_image(Image.fromarray(image), nfe, seed))
-        picture = decode(image) if isinstance(image, Image.Image) else read(image)
+        try:
+            picture = decode(image) if isinstance(image, Image.Image) else read(image)
+        except (OSError, ValueError, Image.DecompressionBombError) as error:
+            raise UserError(f"cannot read the image {image}: {error}") from error
         degraded, keys = picture.image[None].to(self.device), fold(seed, "sampling", 0)[None]
         restored = self.restore(degraded, keys, nfe, tiles=Tiles())
         return encode(replace(picture, image=restored[0].cpu()))

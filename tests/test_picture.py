@@ -173,3 +173,10 @@ def test_a_large_image_is_restored_in_tiles(restorer):
     np.testing.assert_array_equal(restorer.restore_image(image), expected)
     whole = restorer.restore(degraded, fold(0, "sampling", 0)[None])[0]
     assert not torch.equal(tiled, whole), "a tile's border is padded, so it shows that there was one"
+
+
+def test_a_missing_or_damaged_file_is_named(restorer, tmp_path):
+    (tmp_path / "damaged.png").write_bytes(b"\x89PNG\r\n\x1a\nnot an image")
+    for name in ("missing.png", "damaged.png"):
+        with pytest.raises(UserError, match=rf"cannot read the image .*{name}"):
+            restorer.restore_image(tmp_path / name)
