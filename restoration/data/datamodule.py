@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -25,13 +26,13 @@ PROTOCOL = 1
 """Version of the degradations in evaluation; results of different versions are not comparable."""
 
 
+@dataclass
 class _Gather(Dataset[dict[str, Any]]):
     """Batches of a store: the uint8 images, indices and labels of given rows."""
 
-    def __init__(self, store: Store, split: str, pixels: bool) -> None:
-        self.store = store
-        self.split = split
-        self.pixels = pixels
+    store: Store
+    split: str
+    pixels: bool
 
     def __getitem__(self, rows: Tensor) -> dict[str, Any]:
         chosen = rows.numpy()
@@ -47,6 +48,7 @@ class _Gather(Dataset[dict[str, Any]]):
         return batch
 
 
+@dataclass(eq=False, repr=False)
 class RestorationDataModule(LightningDataModule):
     """Base class of the data sets; a subclass provides the clean images (`load_splits`).
 
@@ -66,30 +68,22 @@ class RestorationDataModule(LightningDataModule):
         UserError: a size is not a whole number, or there is no such device.
     """
 
-    def __init__(
-        self,
-        corruption: Corruption,
-        image_size: int = 64,
-        batch_size: int = 64,
-        eval_batch_size: int = 128,
-        device: str = "cpu",
-        seed: int = 0,
-    ) -> None:
+    corruption: Corruption
+    image_size: int = 64
+    batch_size: int = 64
+    eval_batch_size: int = 128
+    device: str = "cpu"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
         super().__init__()
-        if device not in ("cpu", "cuda"):
-            raise UserError(f"data.device={device!r}: choose cpu or cuda")
-        if device == "cuda" and not torch.cuda.is_available():
+        if self.device not in ("cpu", "cuda"):
+            raise UserError(f"data.device={self.device!r}: choose cpu or cuda")
+        if self.device == "cuda" and not torch.cuda.is_available():
             raise UserError("data.device=cuda: no CUDA GPU was found; use data.device=cpu")
-        sizes = {"image_size": image_size, "batch_size": batch_size, "eval_batch_size": eval_batch_size}
-        for name, size in sizes.items():
-            if (name, size) != ("batch_size", "auto"):
-                whole_number(f"data.{name}", size, 1)
-        self.corruption = corruption
-        self.image_size = image_size
-        self.batch_size = batch_size
-        self.eval_batch_size = eval_batch_size
-        self.device = device
-        self.seed = seed
+        for name in ("image_size", "batch_size", "eval_batch_size"):
+            if (name, getattr(self, name)) != ("batch_size", "auto"):
+                whole_number(f"data.{name}", getattr(self, name), 1)
         self.splits: dict[str, Store] = {}
         self._resident: Tensor | None = None
 
@@ -159,33 +153,21 @@ class RestorationDataModule(LightningDataModule):
         return Batch(clean, degraded, mask, severity, index, batch.get("label"), kind)
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class FileDataModule(RestorationDataModule):
     """Base class of data sets of image files, which are decoded once; a subclass lists the files (`list_splits`).
 
-    Args:
-        corruption, image_size, batch_size, eval_batch_size, device, seed: see `RestorationDataModule`.
+    Args, beside those of `RestorationDataModule`:
         root: folder of the images; the decoded images are kept in a hidden folder there.
     """
 
+    root: str
     store_name: ClassVar[str]
-
-    def __init__(
-        self,
-        corruption: Corruption,
-        root: str,
-        image_size: int = 64,
-        batch_size: int = 64,
-        eval_batch_size: int = 128,
-        device: str = "cpu",
-        seed: int = 0,
-    ) -> None:
-        super().__init__(corruption, image_size, batch_size, eval_batch_size, device, seed)
-        self.root = Path(root)
 
     @abstractmethod
     def list_splits(self) -> dict[str, list[Source]]:
         """The image files of "train", "selection" and "test"."""
 
     def load_splits(self) -> dict[str, Store]:
-        cache = self.root / f".store-{self.image_size}" / self.store_name
+        cache = Path(self.root) / f".store-{self.image_size}" / self.store_name
         return decode_once(cache, self.list_splits(), self.image_size)

@@ -18,12 +18,8 @@ class Random(RestorationDataModule):
 
     def load_splits(self) -> dict[str, Store]:
         pixels = np.random.default_rng(0).integers(0, 256, (90, 16, 16, 3), dtype=np.uint8)
-        whole = Store(pixels, np.arange(90) * 7 + 1000, [f"{n}.png" for n in range(90)], np.arange(90) % 5)
-        return {
-            "train": whole.take(slice(0, 40)),
-            "selection": whole.take(slice(40, 65)),
-            "test": whole.take(slice(65, 90)),
-        }
+        whole = Store(pixels, np.arange(90) * 7 + 1000, np.arange(90) % 5)
+        return whole.split({"train": 40, "selection": 25, "test": 25})
 
 
 @pytest.mark.parametrize("size", [{"image_size": 16.5}, {"batch_size": 0}, {"eval_batch_size": "auto"}])
