@@ -55,12 +55,10 @@ class Collector:
                 self._examples.setdefault(title, []).append(images[: EXAMPLES - self.n].float().cpu())
         self.n += len(batch)
 
-    def report(self, source: SampledRestorer, bins: int) -> dict[str, Any]:
+    def report(self, source: SampledRestorer) -> dict[str, Any]:
         """The content of metrics.json, except for the time of the whole evaluation.
 
-        Args:
-            source: of the restored images; its seed is also the bootstrap's.
-            bins: number of severity intervals.
+        The seed of `source`, which made the restored images, is also that of the bootstrap.
         """
         seed, solver = source.seed, type(source.restorer.sampler).__name__
         images = stack_columns(self._images)
@@ -81,7 +79,7 @@ class Collector:
             "classical": {name: tables[name] for name in self.baselines} if images["hole"].any() else {},
             "restored": by_nfe[0],
             "by_nfe": by_nfe,
-            "by_severity": group_table(severity_groups(images["severity"], bins), identity, restored, seed),
+            "by_severity": group_table(severity_groups(images["severity"]), identity, restored, seed),
             "by_kind": group_table(kind_groups(self._kinds), identity, restored, seed),
         })  # fmt: skip
 

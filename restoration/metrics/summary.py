@@ -12,6 +12,7 @@ from restoration.metrics.bootstrap import bootstrap_mean, bootstrap_ratio
 __all__ = ["QUALITY", "Columns", "group_table", "kind_groups", "plain", "severity_groups", "stack_columns", "summary"]
 
 QUALITY = ("psnr", "ssim", "psnr_hole", "psnr_known")
+SEVERITY_BINS = 4
 
 # Metrics of one method: name -> (n,), NaN for an image without that metric.
 Columns = dict[str, np.ndarray]
@@ -48,13 +49,11 @@ def summary(columns: Columns, texture_clean: np.ndarray, seed: int) -> dict[str,
     return _with_intervals(values)
 
 
-def severity_groups(severity: np.ndarray, bins: int) -> Groups:
+def severity_groups(severity: np.ndarray) -> Groups:
     """Equal intervals of the severity (n,) from `low` to `high`, without the empty ones."""
-    place = np.minimum((severity * bins).astype(int), bins - 1)
-    return [
-        ({"low": float(number / bins), "high": float((number + 1) / bins)}, place == number)
-        for number in np.unique(place)
-    ]
+    edges = np.arange(SEVERITY_BINS + 1) / SEVERITY_BINS
+    place = np.minimum((severity * SEVERITY_BINS).astype(int), SEVERITY_BINS - 1)
+    return [({"low": edges[bin], "high": edges[bin + 1]}, place == bin) for bin in np.unique(place)]
 
 
 def kind_groups(kinds: list[str]) -> Groups:

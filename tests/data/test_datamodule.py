@@ -65,7 +65,9 @@ def by_index(batches: list[Batch]) -> dict[int, tuple[torch.Tensor, ...]]:
 
 
 def same(first: tuple[torch.Tensor, ...], second: tuple[torch.Tensor, ...]) -> bool:
-    return all(torch.allclose(a.float(), b.float(), atol=1e-6, rtol=0) for a, b in zip(first, second, strict=True))
+    return all(
+        torch.allclose(a.cpu().float(), b.cpu().float(), atol=1e-6, rtol=0) for a, b in zip(first, second, strict=True)
+    )
 
 
 def test_clean_images_indices_and_labels_are_those_of_the_store():
@@ -162,5 +164,5 @@ def test_images_held_on_the_gpu_are_the_same():
     loader = module.train_dataloader()
     loader.sampler.set_epoch(1)
     moved = ({k: v.cuda() if isinstance(v, torch.Tensor) else v for k, v in batch.items()} for batch in loader)
-    gpu = by_index([module.on_after_batch_transfer(batch, 0).to("cpu") for batch in moved])
+    gpu = by_index([module.on_after_batch_transfer(batch, 0) for batch in moved])
     assert all(same(cpu[index], gpu[index]) for index in cpu)
