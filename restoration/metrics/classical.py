@@ -27,8 +27,8 @@ def mean_fill(degraded: Tensor, mask: Tensor) -> Tensor:
 
 @lru_cache(maxsize=4)
 def _laplacian(height: int, width: int) -> csr_array:
-    """The graph Laplacian of the pixels, neighbours minus degree, which reflects at the border of the image."""
-    return LaplacianNd((height, width), boundary_conditions="neumann", dtype=np.float64).tosparse()
+    """The graph Laplacian of the pixels, degree minus neighbours, which reflects at the border of the image."""
+    return -LaplacianNd((height, width), boundary_conditions="neumann", dtype=np.float64).tosparse()
 
 
 def _harmonic(image: np.ndarray, hole: np.ndarray) -> np.ndarray:
