@@ -10,23 +10,63 @@ import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from restoration.batch import Batch
 from restoration.corruption import Corruption
 from restoration.data.decode import Source
-from restoration.data.epochs import EpochBatches
 from restoration.data.store import Store, decode_once
 from restoration.errors import UserError, whole_number
-from restoration.keyed import fold, uniform
+from restoration.keyed import fold, permutation, uniform
 
-__all__ = ["PROTOCOL", "FileDataModule", "RestorationDataModule"]
+__all__ = ["PROTOCOL", "EpochBatches", "FileDataModule", "RestorationDataModule"]
 
 PROTOCOL = 1
 """Version of the degradations in evaluation; results of different versions are not comparable."""
 
 
-@dataclass
+@dataclass(eq=False)
+class EpochBatches(Sampler[Tensor]):
+    """Batches of row numbers in an order keyed by (seed, epoch), so that a run can resume at any batch.
+
+    Args:
+        size: number of images.
+        batch_size: per rank; an incomplete last batch is dropped.
+        seed: of the order.
+        rank, world: each rank takes its part of every batch.
+    """
+
+    size: int
+    batch_size: int
+    seed: int
+    rank: int = 0
+    world: int = 1
+
+    def __post_init__(self) -> None:
+        self.epoch = 0
+        self._skip: tuple[int, int] | None = None
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by Lightning before each epoch."""
+        self.epoch = epoch
+
+    def resume(self, epoch: int, batch: int) -> None:
+        """Skip the first batches of this one epoch, which an interrupted run has seen."""
+        self._skip = (epoch, batch)
+
+    def __len__(self) -> int:
+        return self.size // (self.batch_size * self.world)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        order = permutation(self.size, self.seed, "order", self.epoch)
+        first = self._skip[1] if self._skip is not None and self._skip[0] == self.epoch else 0
+        self._skip = None
+        for batch in range(first, len(self)):
+            start = (batch * self.world + self.rank) * self.batch_size
+            yield order[start : start + self.batch_size]
+
+
+@dataclass(eq=False)
 class _Gather(Dataset[dict[str, Any]]):
     """Batches of a store: the uint8 images, indices and labels of given rows."""
 
@@ -104,14 +144,12 @@ class RestorationDataModule(LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Any]:
         assert self.trainer is not None
-        store = self.splits["train"]
-        batches = EpochBatches(
-            len(store.index), self.batch_size, self.seed, self.trainer.global_rank, self.trainer.world_size
-        )
+        store, rank, world = self.splits["train"], self.trainer.global_rank, self.trainer.world_size
+        batches = EpochBatches(len(store), self.batch_size, self.seed, rank, world)
         if len(batches) == 0:
             raise UserError(
-                f"data.batch_size={self.batch_size} on {self.trainer.world_size} device(s) is more than the "
-                f"{len(store.index)} training images; make it smaller"
+                f"data.batch_size={self.batch_size} on {world} device(s) is more than the {len(store)} training "
+                "images; make it smaller"
             )
         progress = self.trainer.fit_loop.epoch_loop.batch_progress
         if self.trainer.fit_loop.restarting and not progress.is_last_batch:
@@ -120,7 +158,7 @@ class RestorationDataModule(LightningDataModule):
         return DataLoader(gather, sampler=batches, batch_size=None)
 
     def _eval_dataloader(self, split: str) -> DataLoader[Any]:
-        rows = torch.arange(len(self.splits[split].index)).split(self.eval_batch_size)
+        rows = torch.arange(len(self.splits[split])).split(self.eval_batch_size)
         return DataLoader(_Gather(self.splits[split], split, pixels=True), sampler=rows, batch_size=None)  # type: ignore[arg-type]
 
     def val_dataloader(self) -> DataLoader[Any]:

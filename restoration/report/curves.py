@@ -94,7 +94,7 @@ def write_curves(reports: Sequence[Report], folder: Path) -> list[Path]:
 
 def _strengths(report: Report) -> list[Point]:
     parts = {report.group: "restored", f"{report.group} identity": "identity"}
-    return [(label, report.strength, report.metrics.get(part) or {}) for label, part in parts.items()]
+    return [(label, report.run.get("strength"), report.metrics.get(part) or {}) for label, part in parts.items()]
 
 
 def _nfes(report: Report) -> list[Point]:
