@@ -28,9 +28,7 @@ def download(url: str, target: Path, *, size: int, md5: str) -> None:
 
     Args:
         url: an http or https address.
-        target: the file's final path.
-        size: its length in bytes.
-        md5: its MD5 in hexadecimal.
+        size, md5: of the complete file, in bytes and in hexadecimal.
 
     Raises:
         OSError: the server cannot be reached, refuses or keeps disconnecting; or size or MD5 is wrong.

@@ -1,5 +1,6 @@
 """The results of all methods in an evaluation, and the report on them."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -11,20 +12,20 @@ from restoration.metrics.bootstrap import bootstrap_mean, jackknife
 from restoration.metrics.frechet import FrechetDistance, GroupedStatistics, frechet_distance, frechet_left_out
 from restoration.metrics.image import gradient_energy, measure
 from restoration.metrics.samples import SampledRestorer
-from restoration.metrics.summary import (
-    QUALITY,
-    Columns,
-    group_table,
-    kind_groups,
-    plain,
-    severity_groups,
-    stack_columns,
-    summary,
-)
+from restoration.metrics.summary import QUALITY, group_table, kind_groups, severity_groups, stack_columns, summary
 
 __all__ = ["Collector"]
 
 EXAMPLES = 8  # images in grid.png
+
+
+def _plain(value: Any) -> Any:
+    """The value with None in place of NaN and infinity, which JSON does not have."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 class MethodResults:
@@ -50,7 +51,7 @@ class MethodResults:
         if metrics:
             self._first_images.append(metrics)
 
-    def columns(self) -> Columns:
+    def columns(self) -> dict[str, np.ndarray]:
         """Per image, the mean over its samples; NaN for an image without that metric."""
         samples = [stack_columns(batches) for batches in self._samples]
         columns = {name: np.mean([sample[name] for sample in samples], axis=0) for name in samples[0]}
@@ -138,7 +139,7 @@ class Collector:
         ]
         identity = self.methods["identity"].columns()
         restored = {nfe: self.methods[nfe].columns() for nfe in self.nfe}
-        return plain({
+        return _plain({
             "n": self.n,
             "seed": seed,
             "identity": tables["identity"],
@@ -156,11 +157,10 @@ class Collector:
         rows = []
         for nfe in self.nfe:
             restored = self.methods[nfe].columns()
-            columns = {name: images[name] for name in ("index", "severity", "hole")}
-            columns["nfe"] = np.full(self.n, nfe)
+            columns = {name: images[name] for name in ("index", "severity", "hole")} | {"nfe": np.full(self.n, nfe)}
             columns |= {name: restored[name] for name in QUALITY}
             columns |= {f"identity_{name}": identity[name] for name in QUALITY}
-            values = [plain(column.tolist()) for column in columns.values()]
+            values = [_plain(column.tolist()) for column in columns.values()]
             rows += [dict(zip(columns, row, strict=True)) for row in zip(*values, strict=True)]
         return rows
 

@@ -18,10 +18,7 @@ def picture_grid(columns: dict[str, Tensor]) -> Image.Image:
     Small images are enlarged by repeating pixels.
 
     Args:
-        columns: title -> (N, 3, H, W) in [0, 1]; all of one shape.
-
-    Raises:
-        RuntimeError: no column, or columns of different shapes.
+        columns: title -> (N, 3, H, W) in [0, 1]; at least one, all of one shape.
     """
     images = torch.stack([images.detach().float().cpu() for images in columns.values()], dim=1).flatten(0, 1)
     scale = max(1, round(ENLARGED / max(images.shape[-2:])))

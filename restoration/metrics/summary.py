@@ -1,6 +1,5 @@
 """Tables of a report from the metrics of single images."""
 
-import math
 from typing import Any
 
 import numpy as np
@@ -9,7 +8,7 @@ from torch import Tensor
 
 from restoration.metrics.bootstrap import bootstrap_mean, bootstrap_ratio
 
-__all__ = ["QUALITY", "Columns", "group_table", "kind_groups", "plain", "severity_groups", "stack_columns", "summary"]
+__all__ = ["QUALITY", "Columns", "group_table", "kind_groups", "severity_groups", "stack_columns", "summary"]
 
 QUALITY = ("psnr", "ssim", "psnr_hole", "psnr_known")
 SEVERITY_BINS = 4
@@ -24,15 +23,6 @@ def stack_columns(batches: list[dict[str, Tensor]]) -> Columns:
     """Concatenates the metrics (B,) of successive batches."""
     names = batches[0] if batches else ()
     return {name: torch.cat([batch[name] for batch in batches]).cpu().numpy() for name in names}
-
-
-def plain(value: Any) -> Any:
-    """The value with None in place of NaN and infinity, which JSON does not have."""
-    if isinstance(value, dict):
-        return {key: plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _with_intervals(values: dict[str, tuple[float, float, float]]) -> dict[str, Any]:

@@ -92,10 +92,7 @@ def wandb_logger(
     Args:
         project, name, group, job_type, tags: as W&B shows them; a sweep is a group.
         save_dir: the run folder; W&B writes into its subfolder `wandb/`.
-        mode: see `wandb_mode`.
-
-    Raises:
-        UserError: see `wandb_mode`.
+        mode: as in `wandb_mode`, with its errors.
     """
     chosen = wandb_mode(mode)
     wandb.finish()
@@ -146,12 +143,9 @@ class _AppendingWriter(ExperimentWriter):
 
 
 class RunCSVLogger(CSVLogger):
-    """`<save_dir>/metrics.csv`: one row per logged step, continued when a run resumes.
+    """`metrics.csv` in the run folder `save_dir`: one row per logged step, continued when a run resumes.
 
     A resumed run repeats the steps after its last checkpoint; their rows then appear twice, the later ones last.
-
-    Args:
-        save_dir: the run folder.
     """
 
     def __init__(self, save_dir: str | Path) -> None:
