@@ -1,7 +1,6 @@
 """The batch that data modules pass to objectives and metrics."""
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -58,9 +57,3 @@ class Batch:
     def first(self, count: int) -> "Batch":
         """The first `count` images."""
         return replace(self, **{name: value[:count] for name, value in vars(self).items() if value is not None})
-
-    def to(self, device: torch.device | str) -> "Batch":
-        moved: dict[str, Any] = {
-            name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)
-        }
-        return replace(self, **moved)

@@ -99,16 +99,14 @@ def measure(calls: Sequence[Callable[[], None]], rounds: int, device: str) -> li
     return seconds
 
 
-def memory(
-    variant: str, overrides: Sequence[str], task: int | str, size: int, batch: int, device: str, precision: str
-) -> float:
+def memory(variant: str, overrides: Sequence[str], *how: Any) -> float:
     """Bytes per image: what a process's peak memory grows by from a batch to one twice as large, over the batch.
 
-    The weights, gradients and libraries, the same at every batch, drop out. The process is one of its own; see
-    `_peak` for what counts, and `work` for the arguments.
+    The weights, gradients and libraries, the same at every batch, drop out. The process is a new one. On a GPU its
+    tensors count, on a CPU its resident memory. `how` are the arguments of `work` from `task` on.
     """
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
-        return process.submit(_growth, variant, overrides, task, size, batch, device, precision).result()
+        return process.submit(_growth, variant, overrides, *how).result()
 
 
 def _growth(
@@ -120,17 +118,11 @@ def _growth(
         call = work(restorer.to(device), objective, task, size, images, device, precision)
         for _ in range(2):
             call()
-        peaks.append(_peak(device))
+        if device == "cuda":
+            peaks.append(torch.cuda.max_memory_allocated())
+        else:  # not `resource.getrusage`, whose figure starts from the parent's
+            peaks.append(1024 * int(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0]))
     return (peaks[1] - peaks[0]) / batch
-
-
-def _peak(device: str) -> int:
-    """Bytes so far at most: allocated to tensors on a GPU, resident of the whole process on a CPU."""
-    if device == "cuda":
-        return torch.cuda.max_memory_allocated()
-    # Not `resource.getrusage`, whose figure starts from the parent's.
-    status = Path("/proc/self/status").read_text()
-    return 1024 * int(status.partition("VmHWM:")[2].split()[0])
 
 
 @command
@@ -151,11 +143,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--config-dir", type=Path, default=CONF, help="a folder with configs of your own")
     options, overrides = parser.parse_known_args(arguments)
     overrides.append(f"hydra.searchpath=[file://{options.config_dir.absolute()}]")
+    known = {path.stem for folder in (CONF, options.config_dir) for path in (folder / "backbone").glob("*.yaml")}
     for variant in options.backbones:
-        backbone = variant.split()[0]
-        known = {path.stem for folder in (CONF, options.config_dir) for path in (folder / "backbone").glob("*.yaml")}
-        if backbone not in known:
-            raise UserError(f"no backbone {backbone!r}; there are {', '.join(sorted(known))}")
+        if variant.split()[0] not in known:
+            raise UserError(f"no backbone {variant.split()[0]!r}; there are {', '.join(sorted(known))}")
     device = "cuda" if torch.cuda.is_available() else "cpu"
     precision = str(resolve_precision("auto", "auto"))
     # The first twice: what its two rows differ by is noise.
@@ -165,16 +156,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         restorer.to(device)
         if options.compile:
             restorer.backbone.compile()
-    table = Table(
-        title=f"{device}, {precision}, median of {options.rounds} rounds" + (", compiled" if options.compile else "")
-    )
-    headings = ["backbone", "pixels", "batch", "NFE", "ms per image", "least", "most", "times the first"]
-    for heading in [*headings, "MB per image"] if options.memory else headings:
-        table.add_column(heading, justify="left" if heading == "backbone" else "right", overflow="fold")
+    table = Table(title=f"{device}, {precision}, median of {options.rounds} rounds{', compiled' * options.compile}")
+    table.add_column("backbone", overflow="fold")
+    for heading in ("pixels", "batch", "NFE", "ms per image", "least", "most", "times the first", "MB per image"):
+        if options.memory or heading != "MB per image":
+            table.add_column(heading, justify="right", overflow="fold")
     for size in options.size:
         batch = max(1, options.batch * options.size[0] ** 2 // size**2)
         for task in [*options.nfe, *(STAGES if options.train else ())]:
-            how: tuple[int | str, int, int, str, str] = (task, size, batch, device, precision)
+            how: Any = (task, size, batch, device, precision)
             calls = [work(restorer, objective, *how) for restorer, objective in built]
             seconds = measure(calls, options.rounds, device)
             first = statistics.median(seconds[0])

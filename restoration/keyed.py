@@ -37,13 +37,9 @@ def _mix(z: Tensor) -> Tensor:
 
 
 def fold(*parts: int | str | Tensor) -> Tensor:
-    """Hashes parts into keys.
+    """Hashes integers, strings (a purpose such as "blur") and int64 tensors that broadcast together into keys.
 
-    Args:
-        parts: integers, strings (a purpose such as "blur") and int64 tensors that broadcast together.
-
-    Returns:
-        int64 keys of the broadcast shape, on the device of the tensor parts.
+    The keys are int64, of the broadcast shape, on the device of the tensors.
     """
     device = next((part.device for part in parts if isinstance(part, Tensor)), torch.device("cpu"))
     key = torch.zeros((), dtype=torch.int64, device=device)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import wandb
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from hydra.utils import instantiate
@@ -34,7 +35,6 @@ from restoration.run.hardware import autocast_dtype
 from restoration.run.keys import check_ablations
 from restoration.run.resolve import describe_run, resolve
 from restoration.run.resume import last_checkpoint, resumed
-from restoration.training.loggers import finish_wandb
 from restoration.training.module import RestorationModule
 
 __all__ = ["main", "train"]
@@ -194,7 +194,7 @@ def main(config: DictConfig) -> None:
         raise
     finally:
         # The jobs of a sweep share this process.
-        finish_wandb(failed)
+        wandb.finish(failed)
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()

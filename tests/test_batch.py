@@ -39,14 +39,6 @@ def test_a_field_of_another_shape_or_type_is_named(name, value):
         Batch(**parts(**{name: value}))
 
 
-def test_to_moves_every_field_and_keeps_none():
-    moved = Batch(**parts()).to("meta")
-    assert moved.label is None
-    assert {tensor.device.type for tensor in (moved.clean, moved.degraded, moved.mask, moved.severity)} == {"meta"}
-    assert Batch(**parts(label=torch.arange(2))).to("meta").label.device.type == "meta"
-    assert Batch(**parts(kind=["a", "b"])).to("meta").kind == ["a", "b"]
-
-
 def test_the_first_images_keep_every_field():
     batch = Batch(**parts(kind=["a", "b"]))
     first = batch.first(1)

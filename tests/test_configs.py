@@ -24,7 +24,6 @@ from restoration.objective import Objective
 from restoration.restorer import Restorer
 from restoration.sampler import Sampler
 from restoration.train import main, plan
-from restoration.training.loggers import finish_wandb
 from restoration.training.schedule import Schedule
 
 OPTIONS = sorted((path.parent.name, path.stem) for path in CONF.glob("*/*.yaml"))
@@ -66,7 +65,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     without_account(monkeypatch, tmp_path)
     wandb.teardown()
     yield tmp_path
-    finish_wandb()
+    wandb.finish()
     wandb.teardown()
 
 
@@ -156,7 +155,7 @@ def test_every_logger_instantiates(mode: str, folder: Path):
                 extra = {"mode": mode} if name == "wandb" else {}
                 logger = instantiate(node, save_dir=folder, **extra)
                 logger.log_metrics({"a": 1.0}, step=0)
-                finish_wandb()
+                wandb.finish()
     assert any(folder.glob("wandb/offline-run-*")) == (mode == "offline")
 
 

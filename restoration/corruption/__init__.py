@@ -1,14 +1,13 @@
 """Corruptions: the degradations that images are restored from."""
 
-from restoration.corruption.base import Corruption, Operator, Parameters
-from restoration.corruption.blur import Blur, GaussianBlur, MotionBlur
+from restoration.corruption.base import Corruption, Operator
+from restoration.corruption.blur import GaussianBlur, MotionBlur
 from restoration.corruption.compose import OneOf, Sequence
 from restoration.corruption.erase import BlockMask, Erase
 from restoration.corruption.noise import GaussianNoise, SaltPepper
 
 __all__ = [
     "BlockMask",
-    "Blur",
     "Corruption",
     "Erase",
     "GaussianBlur",
@@ -16,7 +15,6 @@ __all__ = [
     "MotionBlur",
     "OneOf",
     "Operator",
-    "Parameters",
     "SaltPepper",
     "Sequence",
 ]

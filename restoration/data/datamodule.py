@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -9,29 +10,69 @@ import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from restoration.batch import Batch
 from restoration.corruption import Corruption
 from restoration.data.decode import Source
-from restoration.data.epochs import EpochBatches
 from restoration.data.store import Store, decode_once
 from restoration.errors import UserError, whole_number
-from restoration.keyed import fold, uniform
+from restoration.keyed import fold, permutation, uniform
 
-__all__ = ["PROTOCOL", "FileDataModule", "RestorationDataModule"]
+__all__ = ["PROTOCOL", "EpochBatches", "FileDataModule", "RestorationDataModule"]
 
 PROTOCOL = 1
 """Version of the degradations in evaluation; results of different versions are not comparable."""
 
 
+@dataclass(eq=False)
+class EpochBatches(Sampler[Tensor]):
+    """Batches of row numbers in an order keyed by (seed, epoch), so that a run can resume at any batch.
+
+    Args:
+        size: number of images.
+        batch_size: per rank; an incomplete last batch is dropped.
+        seed: of the order.
+        rank, world: each rank takes its part of every batch.
+    """
+
+    size: int
+    batch_size: int
+    seed: int
+    rank: int = 0
+    world: int = 1
+
+    def __post_init__(self) -> None:
+        self.epoch = 0
+        self._skip: tuple[int, int] | None = None
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by Lightning before each epoch."""
+        self.epoch = epoch
+
+    def resume(self, epoch: int, batch: int) -> None:
+        """Skip the first batches of this one epoch, which an interrupted run has seen."""
+        self._skip = (epoch, batch)
+
+    def __len__(self) -> int:
+        return self.size // (self.batch_size * self.world)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        order = permutation(self.size, self.seed, "order", self.epoch)
+        first = self._skip[1] if self._skip is not None and self._skip[0] == self.epoch else 0
+        self._skip = None
+        for batch in range(first, len(self)):
+            start = (batch * self.world + self.rank) * self.batch_size
+            yield order[start : start + self.batch_size]
+
+
+@dataclass(eq=False)
 class _Gather(Dataset[dict[str, Any]]):
     """Batches of a store: the uint8 images, indices and labels of given rows."""
 
-    def __init__(self, store: Store, split: str, pixels: bool) -> None:
-        self.store = store
-        self.split = split
-        self.pixels = pixels
+    store: Store
+    split: str
+    pixels: bool
 
     def __getitem__(self, rows: Tensor) -> dict[str, Any]:
         chosen = rows.numpy()
@@ -47,6 +88,7 @@ class _Gather(Dataset[dict[str, Any]]):
         return batch
 
 
+@dataclass(eq=False, repr=False)
 class RestorationDataModule(LightningDataModule):
     """Base class of the data sets; a subclass provides the clean images (`load_splits`).
 
@@ -66,30 +108,22 @@ class RestorationDataModule(LightningDataModule):
         UserError: a size is not a whole number, or there is no such device.
     """
 
-    def __init__(
-        self,
-        corruption: Corruption,
-        image_size: int = 64,
-        batch_size: int = 64,
-        eval_batch_size: int = 128,
-        device: str = "cpu",
-        seed: int = 0,
-    ) -> None:
+    corruption: Corruption
+    image_size: int = 64
+    batch_size: int = 64
+    eval_batch_size: int = 128
+    device: str = "cpu"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
         super().__init__()
-        if device not in ("cpu", "cuda"):
-            raise UserError(f"data.device={device!r}: choose cpu or cuda")
-        if device == "cuda" and not torch.cuda.is_available():
+        if self.device not in ("cpu", "cuda"):
+            raise UserError(f"data.device={self.device!r}: choose cpu or cuda")
+        if self.device == "cuda" and not torch.cuda.is_available():
             raise UserError("data.device=cuda: no CUDA GPU was found; use data.device=cpu")
-        sizes = {"image_size": image_size, "batch_size": batch_size, "eval_batch_size": eval_batch_size}
-        for name, size in sizes.items():
-            if (name, size) != ("batch_size", "auto"):
-                whole_number(f"data.{name}", size, 1)
-        self.corruption = corruption
-        self.image_size = image_size
-        self.batch_size = batch_size
-        self.eval_batch_size = eval_batch_size
-        self.device = device
-        self.seed = seed
+        for name in ("image_size", "batch_size", "eval_batch_size"):
+            if (name, getattr(self, name)) != ("batch_size", "auto"):
+                whole_number(f"data.{name}", getattr(self, name), 1)
         self.splits: dict[str, Store] = {}
         self._resident: Tensor | None = None
 
@@ -110,14 +144,12 @@ class RestorationDataModule(LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Any]:
         assert self.trainer is not None
-        store = self.splits["train"]
-        batches = EpochBatches(
-            len(store.index), self.batch_size, self.seed, self.trainer.global_rank, self.trainer.world_size
-        )
+        store, rank, world = self.splits["train"], self.trainer.global_rank, self.trainer.world_size
+        batches = EpochBatches(len(store), self.batch_size, self.seed, rank, world)
         if len(batches) == 0:
             raise UserError(
-                f"data.batch_size={self.batch_size} on {self.trainer.world_size} device(s) is more than the "
-                f"{len(store.index)} training images; make it smaller"
+                f"data.batch_size={self.batch_size} on {world} device(s) is more than the {len(store)} training "
+                "images; make it smaller"
             )
         progress = self.trainer.fit_loop.epoch_loop.batch_progress
         if self.trainer.fit_loop.restarting and not progress.is_last_batch:
@@ -126,7 +158,7 @@ class RestorationDataModule(LightningDataModule):
         return DataLoader(gather, sampler=batches, batch_size=None)
 
     def _eval_dataloader(self, split: str) -> DataLoader[Any]:
-        rows = torch.arange(len(self.splits[split].index)).split(self.eval_batch_size)
+        rows = torch.arange(len(self.splits[split])).split(self.eval_batch_size)
         return DataLoader(_Gather(self.splits[split], split, pixels=True), sampler=rows, batch_size=None)  # type: ignore[arg-type]
 
     def val_dataloader(self) -> DataLoader[Any]:
@@ -159,33 +191,21 @@ class RestorationDataModule(LightningDataModule):
         return Batch(clean, degraded, mask, severity, index, batch.get("label"), kind)
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class FileDataModule(RestorationDataModule):
     """Base class of data sets of image files, which are decoded once; a subclass lists the files (`list_splits`).
 
-    Args:
-        corruption, image_size, batch_size, eval_batch_size, device, seed: see `RestorationDataModule`.
+    Args, beside those of `RestorationDataModule`:
         root: folder of the images; the decoded images are kept in a hidden folder there.
     """
 
+    root: str
     store_name: ClassVar[str]
-
-    def __init__(
-        self,
-        corruption: Corruption,
-        root: str,
-        image_size: int = 64,
-        batch_size: int = 64,
-        eval_batch_size: int = 128,
-        device: str = "cpu",
-        seed: int = 0,
-    ) -> None:
-        super().__init__(corruption, image_size, batch_size, eval_batch_size, device, seed)
-        self.root = Path(root)
 
     @abstractmethod
     def list_splits(self) -> dict[str, list[Source]]:
         """The image files of "train", "selection" and "test"."""
 
     def load_splits(self) -> dict[str, Store]:
-        cache = self.root / f".store-{self.image_size}" / self.store_name
+        cache = Path(self.root) / f".store-{self.image_size}" / self.store_name
         return decode_once(cache, self.list_splits(), self.image_size)

@@ -8,6 +8,8 @@ Their power spectrum falls faster than that of photographs (exponent −3.0 agai
 
 import functools
 import math
+from dataclasses import dataclass
+from itertools import starmap
 
 import numpy as np
 import torch
@@ -15,9 +17,8 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 from tqdm import tqdm
 
-from restoration.corruption import Corruption
 from restoration.data.datamodule import RestorationDataModule
-from restoration.data.decode import cores, parallel
+from restoration.data.decode import parallel
 from restoration.data.store import Store
 from restoration.errors import UserError
 from restoration.keyed import fold, normal, uniform
@@ -36,67 +37,47 @@ CHUNK = 64  # images per task
 STARTS = {"train": 0, "selection": 100_000_000, "test": 200_000_000}
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class DeadLeaves(RestorationDataModule):
     """Dead leaves, drawn into memory. An image depends on the image seed, its index and the size only.
 
-    Args:
-        corruption, image_size, batch_size, eval_batch_size, device, seed: see `RestorationDataModule`.
-        train_images: number of training images.
-        selection_images: number of validation images.
-        test_images: number of test images.
+    Args, beside those of `RestorationDataModule`:
+        train_images, selection_images, test_images: number of images in each split.
         image_seed: of the images; separate from `seed`, so that runs of several seeds are tested on the same images.
 
     Raises:
         UserError: there are too few or too many images.
     """
 
-    def __init__(
-        self,
-        corruption: Corruption,
-        image_size: int = 64,
-        train_images: int = 8192,
-        selection_images: int = 256,
-        test_images: int = 1000,
-        batch_size: int = 64,
-        eval_batch_size: int = 128,
-        device: str = "cpu",
-        seed: int = 0,
-        image_seed: int = 0,
-    ) -> None:
-        super().__init__(corruption, image_size, batch_size, eval_batch_size, device, seed)
-        self.counts = {"train": train_images, "selection": selection_images, "test": test_images}
+    train_images: int = 8192
+    selection_images: int = 256
+    test_images: int = 1000
+    image_seed: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.counts = {split: getattr(self, f"{split}_images") for split in STARTS}
         for split, count in self.counts.items():
             if not 1 <= count <= STARTS["selection"]:
                 raise UserError(f"data.{split}_images={count}: it must be in 1 … {STARTS['selection']:,}")
-        self.image_seed = image_seed
 
     def load_splits(self) -> dict[str, Store]:
         index = np.concatenate([STARTS[split] + np.arange(count) for split, count in self.counts.items()])
         images = dead_leaves(index, self.image_size, self.image_seed)
-        return Store(images, index, [f"leaves_{number}" for number in index.tolist()]).split(self.counts)
+        return Store(images, index).split(self.counts)
 
 
-def dead_leaves(index: np.ndarray, size: int, seed: int, workers: int | None = None) -> np.ndarray:
-    """Draws the images of these indices.
-
-    Args:
-        index: int64 (N,).
-        size: side in pixels.
-        seed: of the data set.
-        workers: processes that draw; None is one for each core.
-
-    Returns:
-        uint8 (N, size, size, 3).
-    """
+def dead_leaves(index: np.ndarray, size: int, seed: int) -> np.ndarray:
+    """Draws the images with these indices, int64 (N,), of the data set of a seed: uint8 (N, size, size, 3)."""
     images = np.empty((len(index), size, size, 3), np.uint8)
     starts = range(0, len(index), CHUNK)
     calls = [(index[start : start + CHUNK], size, seed) for start in starts]
     # Few images: starting processes would take longer than drawing.
-    workers = 1 if len(calls) < 8 else (workers or cores())
+    drawn = parallel(_draw_chunk, calls) if len(calls) >= 8 else starmap(_draw_chunk, calls)
     with tqdm(total=len(index), desc="drawing dead leaves", unit="image", disable=None) as bar:
-        for position, drawn in parallel(_draw_chunk, calls, workers):
-            images[starts[position] : starts[position] + len(drawn)] = drawn
-            bar.update(len(drawn))
+        for start, chunk in zip(starts, drawn, strict=True):
+            images[start : start + CHUNK] = chunk
+            bar.update(len(chunk))
     return images
 
 

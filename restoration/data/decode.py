@@ -6,8 +6,9 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from itertools import starmap
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Source:
-    """An image file: its path, and the name, index and label that the store keeps."""
+    """An image file; the name stands for it in messages and in the fingerprint of the store."""
 
     path: Path | str
     name: str
@@ -43,17 +44,12 @@ def find_images(root: Path) -> tuple[list[str], str]:
     names, others = [], Counter[str]()
     for folder, below, files in os.walk(root):
         below[:] = [name for name in below if not name.startswith(".")]  # among them the store
-        here = Path(folder).relative_to(root)
-        for name in files:
-            if name.startswith("."):
-                continue
-            suffix = Path(name).suffix.lower()
-            if suffix in SUFFIXES:
-                names.append((here / name).as_posix())
+        for path in (Path(folder, name) for name in files if not name.startswith(".")):
+            if path.suffix.lower() in SUFFIXES:
+                names.append(path.relative_to(root).as_posix())
             else:
-                others[suffix or "without a suffix"] += 1
-    ordered = sorted(others.items(), key=lambda item: (-item[1], item[0]))
-    return names, ", ".join(f"{count} {suffix}" for suffix, count in ordered)
+                others[path.suffix.lower() or "without a suffix"] += 1
+    return names, ", ".join(f"{count} {suffix}" for suffix, count in sorted(others.items()))
 
 
 def read_image(path: Path | str, size: int) -> np.ndarray:
@@ -73,12 +69,11 @@ def read_image(path: Path | str, size: int) -> np.ndarray:
         image.load()
     if image.size != (size, size):
         side = min(image.size)
+        left, top = (image.width - side) / 2, (image.height - side) / 2
         if side % size == 0:
-            left, top = (image.width - side) // 2, (image.height - side) // 2
-            image = image.reduce(side // size, (left, top, left + side, top + side))
+            image = image.reduce(side // size, (int(left), int(top), int(left) + side, int(top) + side))
         else:
-            middle_x, middle_y, half = image.width / 2, image.height / 2, side / 2
-            centre = (middle_x - half, middle_y - half, middle_x + half, middle_y + half)
+            centre = (left, top, left + side, top + side)
             image = image.resize((size, size), Image.Resampling.BICUBIC, centre, reducing_gap=3.0)
     return np.asarray(image)
 
@@ -99,24 +94,20 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def parallel(task: Callable, calls: list[tuple], workers: int) -> Iterator[tuple[int, Any]]:
-    """Yields (position in calls, task(*call)) in the order of completion, from `workers` processes (1: this one)."""
-    if workers <= 1 or len(calls) <= 1:
-        yield from ((position, task(*call)) for position, call in enumerate(calls))
+def parallel(task: Callable, calls: list[tuple]) -> Iterator[Any]:
+    """Yields task(*call) for each call, in order, from one process for each core."""
+    workers = min(cores(), len(calls))
+    if workers <= 1:
+        yield from starmap(task, calls)
         return
     # Forked workers start at once and need no importable __main__; forking is safe on Linux only.
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
     # One thread each: all cores are in use, and a thread pool used before the fork would hang after it.
-    pool = ProcessPoolExecutor(min(workers, len(calls)), context, torch.set_num_threads, (1,))
-    try:
-        futures = {pool.submit(task, *call): position for position, call in enumerate(calls)}
-        for future in as_completed(futures):
-            yield futures[future], future.result()
-    finally:
-        pool.shutdown(cancel_futures=True)
+    with ProcessPoolExecutor(workers, context, torch.set_num_threads, (1,)) as pool:
+        yield from pool.map(task, *zip(*calls, strict=True))
 
 
-def decode(target: Path, sources: list[Source], size: int, workers: int) -> dict[int, str]:
+def decode(target: Path, sources: list[Source], size: int) -> dict[int, str]:
     """Decodes N sources into the new file `target`, a `.npy` of uint8 (N, size, size, 3).
 
     Returns:
@@ -124,18 +115,18 @@ def decode(target: Path, sources: list[Source], size: int, workers: int) -> dict
     """
     shape = (len(sources), size, size, 3)
     offset = np.lib.format.open_memmap(target, "w+", np.uint8, shape).offset  # a sparse file
-    chunk = max(1, min(CHUNK, len(sources) // (4 * workers)))
+    chunk = max(1, min(CHUNK, len(sources) // (4 * cores())))
     starts = range(0, len(sources), chunk)
     calls = [
         (target, offset + start * size * size * 3, [source.path for source in sources[start : start + chunk]], size)
         for start in starts
     ]
     failures: dict[int, str] = {}
-    logger.info("decoding %d images at %d px with %d processes, once", len(sources), size, workers)
+    logger.info("decoding %d images at %d px with %d processes, once", len(sources), size, cores())
     with tqdm(total=len(sources), desc="decoding images", unit="image", disable=None) as bar:
-        for position, failed in parallel(_decode_chunk, calls, workers):
-            failures |= {starts[position] + row: reason for row, reason in failed.items()}
-            bar.update(len(calls[position][2]))
+        for start, failed in zip(starts, parallel(_decode_chunk, calls), strict=True):
+            failures |= {start + row: reason for row, reason in failed.items()}
+            bar.update(min(chunk, len(sources) - start))
     return failures
 
 

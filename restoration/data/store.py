@@ -10,14 +10,13 @@ import json
 import logging
 import os
 import shutil
-import tempfile
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from filelock import FileLock
 
-from restoration.data.decode import Source, cores, decode
+from restoration.data.decode import Source, decode
 from restoration.errors import UserError
 
 __all__ = ["Store", "decode_once"]
@@ -28,86 +27,49 @@ UNREADABLE_SHARE = 0.001
 logger = logging.getLogger(__name__)
 
 
+@dataclass
 class Store:
     """Decoded images of one split.
 
-    Args:
-        images: uint8 (N, H, W, 3), or the path of such a `.npy` file, memory-mapped on first use.
+    Attributes:
+        images: uint8 (N, H, W, 3); memory-mapped and read-only if they are in a file.
         index: int64 (N,), identifies each image in its data set.
-        names: N names; for files their relative paths.
         label: int64 (N,), or None if there are no classes.
-        rows: the rows of `images` that belong to this store; None is all.
 
     Raises:
-        ValueError: index, names and label differ in length.
+        ValueError: the three differ in length.
     """
 
-    def __init__(
-        self,
-        images: np.ndarray | Path,
-        index: np.ndarray,
-        names: list[str],
-        label: np.ndarray | None = None,
-        rows: slice | np.ndarray | None = None,
-    ) -> None:
-        self._source = images
-        self._rows = rows
-        self._opened: np.ndarray | None = None
-        self.index = np.asarray(index, np.int64)
-        self.names = list(names)
-        self.label = None if label is None else np.asarray(label, np.int64)
-        for field, size in (("names", len(self.names)), ("label", len(self.index if label is None else label))):
-            if size != len(self.index):
-                raise ValueError(f"a store of {len(self.index)} indices has {size} {field}; it needs one for each")
+    images: np.ndarray
+    index: np.ndarray
+    label: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        sizes = [len(part) for part in (self.images, self.index, self.label) if part is not None]
+        if len(set(sizes)) != 1:
+            raise ValueError(f"the images, indices and labels of a store have lengths {sizes}; they must be equal")
 
     def __len__(self) -> int:
         return len(self.index)
 
-    @property
-    def images(self) -> np.ndarray:
-        """uint8 (N, H, W, 3), read-only if it is in a file.
-
-        Consecutive rows are a view. Other rows are copied into memory, once.
-        """
-        if self._opened is None:
-            whole = self._source if isinstance(self._source, np.ndarray) else np.load(self._source, mmap_mode="r")
-            self._opened = whole if self._rows is None else whole[self._rows]
-        return self._opened
-
-    def take(self, rows: slice | np.ndarray | list[int]) -> "Store":
-        """A store of some rows, a slice or row numbers (M,); reads nothing yet."""
-        chosen = np.arange(len(self))[rows]
-        label = None if self.label is None else self.label[chosen]
-        if self._rows is None:
-            inner = chosen
-        elif isinstance(self._rows, slice):
-            inner = chosen + self._rows.start
-        else:
-            inner = self._rows[chosen]
-        consecutive = len(inner) > 0 and bool((np.diff(inner) == 1).all())
-        inside = slice(int(inner[0]), int(inner[-1]) + 1) if consecutive else inner
-        return Store(self._source, self.index[chosen], [self.names[row] for row in chosen], label, inside)
-
     def split(self, counts: dict[str, int]) -> dict[str, "Store"]:
-        """Consecutive parts by name, of these sizes."""
-        ends = np.cumsum(list(counts.values())).tolist()
-        return {name: self.take(slice(end - counts[name], end)) for name, end in zip(counts, ends, strict=True)}
+        """Consecutive parts by name, of these sizes; views of this store's arrays."""
+        parts, start = {}, 0
+        for name, count in counts.items():
+            rows = slice(start, start + count)
+            label = None if self.label is None else self.label[rows]
+            parts[name] = Store(self.images[rows], self.index[rows], label)
+            start += count
+        return parts
 
-    def __getstate__(self) -> dict[str, Any]:
-        # An open memory map would be pickled with its whole contents; the path is enough.
-        return {**self.__dict__, "_opened": None}
 
-
-def decode_once(
-    cache: Path, splits: dict[str, list[Source]], image_size: int, workers: int | None = None
-) -> dict[str, Store]:
+def decode_once(cache: Path, splits: dict[str, list[Source]], image_size: int) -> dict[str, Store]:
     """Opens the store of these sources in the folder `cache`; builds it first if it is missing or out of date.
 
     Args:
         cache: folder of the stores of this data set at this size; a build removes other stores in it.
         splits: image files by split.
         image_size: side of the stored squares, in pixels.
-        workers: processes that decode; None is one for each core.
 
     Returns:
         A store for each split, without unreadable files; a warning names them.
@@ -115,9 +77,8 @@ def decode_once(
     Raises:
         UserError: more than 0.1 % of the files are unreadable, or the cache cannot be written.
     """
-    fingerprint = _fingerprint(splits, image_size)
-    folder = cache / fingerprint[:16]
-    if not _is_whole(folder, fingerprint):
+    folder = cache / _fingerprint(splits, image_size)[:16]
+    if not _is_whole(folder):
         try:
             cache.mkdir(parents=True, exist_ok=True)
             (cache / ".gitignore").write_text("*\n")
@@ -127,8 +88,8 @@ def decode_once(
                 "make the folder writable, or point data.root to a writable folder that links to the images"
             ) from error
         with FileLock(cache / ".lock"):  # a second process waits, then finds the store
-            if not _is_whole(folder, fingerprint):
-                _build(folder, splits, image_size, fingerprint, workers or cores())
+            if not _is_whole(folder):
+                _build(folder, splits, image_size)
     return _open(folder)
 
 
@@ -145,10 +106,10 @@ def _fingerprint(splits: dict[str, list[Source]], image_size: int) -> str:
     return digest.hexdigest()
 
 
-def _is_whole(folder: Path, fingerprint: str) -> bool:
+def _is_whole(folder: Path) -> bool:
     try:
         about = json.loads((folder / "store.json").read_text())
-        return about["fingerprint"] == fingerprint and about["bytes"] == (folder / "images.npy").stat().st_size
+        return about["bytes"] == (folder / "images.npy").stat().st_size
     except (OSError, ValueError, KeyError):
         return False
 
@@ -157,18 +118,18 @@ def _open(folder: Path) -> dict[str, Store]:
     about = json.loads((folder / "store.json").read_text())
     if about["unreadable"]:
         logger.warning("ignored %d unreadable files: %s", len(about["unreadable"]), "; ".join(about["unreadable"]))
-    label = np.load(folder / "label.npy") if about["labelled"] else None
-    whole = Store(folder / "images.npy", np.load(folder / "index.npy"), about["names"], label)
-    return whole.split(about["splits"])
+    label = np.load(folder / "label.npy") if (folder / "label.npy").exists() else None
+    images = np.load(folder / "images.npy", mmap_mode="r")
+    return Store(images, np.load(folder / "index.npy"), label).split(about["splits"])
 
 
-def _build(folder: Path, splits: dict[str, list[Source]], size: int, fingerprint: str, workers: int) -> None:
-    for old in folder.parent.glob(".building-*"):  # left by a killed process: this one holds the lock
-        shutil.rmtree(old, ignore_errors=True)
+def _build(folder: Path, splits: dict[str, list[Source]], size: int) -> None:
     sources = [source for split in splits.values() for source in split]
-    building = Path(tempfile.mkdtemp(prefix=".building-", dir=folder.parent))
+    building = folder.with_name(".building")
+    shutil.rmtree(building, ignore_errors=True)  # left by a killed process: this one holds the lock
+    building.mkdir()
     try:
-        failures = decode(building / "images.npy", sources, size, workers)
+        failures = decode(building / "images.npy", sources, size)
         unreadable = [f"{sources[row].name} ({reason})" for row, reason in sorted(failures.items())]
         if len(failures) > UNREADABLE_SHARE * len(sources):
             raise UserError(
@@ -177,20 +138,21 @@ def _build(folder: Path, splits: dict[str, list[Source]], size: int, fingerprint
             )
         kept = np.array([row for row in range(len(sources)) if row not in failures], np.int64)
         if failures:
-            _keep_rows(building / "images.npy", kept)
+            images = np.load(building / "images.npy", mmap_mode="r")
+            shape = (len(kept), *images.shape[1:])
+            smaller = np.lib.format.open_memmap(building / "readable.npy", "w+", np.uint8, shape)
+            for row, old in enumerate(kept):
+                smaller[row] = images[old]
+            os.replace(building / "readable.npy", building / "images.npy")
         np.save(building / "index.npy", np.array([sources[row].index for row in kept], np.int64))
-        labelled = all(source.label is not None for source in sources)
-        if labelled:
+        if all(source.label is not None for source in sources):
             np.save(building / "label.npy", np.array([sources[row].label for row in kept], np.int64))
         starts = np.cumsum([0, *map(len, splits.values())])
         counts = np.diff(np.searchsorted(kept, starts)).tolist()
         about = {
-            "fingerprint": fingerprint,
             "bytes": (building / "images.npy").stat().st_size,
             "splits": dict(zip(splits, counts, strict=True)),
-            "labelled": labelled,
             "unreadable": unreadable,
-            "names": [sources[row].name for row in kept],
         }
         (building / "store.json").write_text(json.dumps(about))
         shutil.rmtree(folder, ignore_errors=True)  # a damaged store of this name
@@ -200,15 +162,3 @@ def _build(folder: Path, splits: dict[str, list[Source]], size: int, fingerprint
     for other in folder.parent.iterdir():
         if other.is_dir() and other != folder:
             shutil.rmtree(other, ignore_errors=True)
-
-
-def _keep_rows(path: Path, kept: np.ndarray) -> None:
-    """Rewrites the array with these rows only, a few at a time."""
-    shape = np.load(path, mmap_mode="r").shape
-    spare = path.with_suffix(".spare")
-    with open(spare, "wb") as file:
-        header = {"descr": "|u1", "fortran_order": False, "shape": (len(kept), *shape[1:])}
-        np.lib.format.write_array_header_1_0(file, header)
-        for rows in np.array_split(kept, -(-len(kept) // 4096)):
-            file.write(np.load(path, mmap_mode="r")[rows].tobytes())  # mapped again, so that few pages stay resident
-    os.replace(spare, path)

@@ -18,7 +18,7 @@ from restoration.data.decode import Source
 from restoration.data.download import download
 from restoration.errors import UserError
 
-__all__ = ["TinyImageNet", "find_or_fetch", "list_splits"]
+__all__ = ["TinyImageNet", "find_or_fetch"]
 
 FOLDER = "tiny-imagenet-200"
 URL = f"http://cs231n.stanford.edu/{FOLDER}.zip"  # without TLS, so the MD5 is checked before use
@@ -36,12 +36,43 @@ class TinyImageNet(FileDataModule):
     "train" has the training images whose number in their class is below 490, "selection" the others (2,000),
     "test" the 10,000 validation images in the order of their numbers. An incomplete copy of the images is accepted.
     Of the image sizes, 64 leaves the pixels as they are, and 32 averages boxes of 2 x 2.
+
+    The index of an image does not depend on which others are present. That of a training image is the position of its
+    class in the sorted `wnids.txt` x 500 + its number in the class (`n01443537_12.JPEG`: 12); that of a validation
+    image is its number.
+
+    Raises:
+        UserError: a part is missing from the folder, or it cannot be downloaded (`find_or_fetch`).
     """
 
     store_name = FOLDER
 
     def list_splits(self) -> dict[str, list[Source]]:
-        return list_splits(find_or_fetch(self.root))
+        folder = find_or_fetch(Path(self.root))
+        remedy = f"complete it from the official archive, or `rm -r {folder}` to download it"
+        if not (folder / "wnids.txt").is_file():
+            raise UserError(f"{folder} has no wnids.txt; {remedy}")
+        classes = {wnid: position for position, wnid in enumerate(sorted((folder / "wnids.txt").read_text().split()))}
+        splits: dict[str, list[Source]] = {"train": [], "selection": [], "test": []}
+        for wnid, label in classes.items():
+            for number, path in _numbered(folder / "train" / wnid / "images"):
+                split = "selection" if number >= HELD_OUT else "train"
+                name = f"train/{wnid}/{os.path.basename(path)}"
+                splits[split].append(Source(path, name, label * IMAGES_PER_CLASS + number, label))
+
+        annotations = folder / "val" / "val_annotations.txt"
+        if annotations.is_file():
+            rows = [line.split("\t") for line in annotations.read_text().splitlines()]
+            labels = {row[0]: classes[row[1]] for row in rows}
+            for number, path in _numbered(folder / "val" / "images"):
+                file = os.path.basename(path)
+                splits["test"].append(Source(path, f"val/{file}", number, labels[file]))
+        for split, where in (("train", "train/*/images"), ("selection", "train/*/images"), ("test", "val/images")):
+            if not splits[split]:
+                raise UserError(f"{folder} has no images in {where} for the {split} split; {remedy}")
+        counts = ", ".join(f"{len(files):,} {name}" for name, files in splits.items())
+        logger.info("Tiny ImageNet in %s: %s", folder, counts)
+        return splits
 
 
 def find_or_fetch(root: Path, url: str = URL, size: int = SIZE, md5: str = MD5) -> Path:
@@ -93,41 +124,6 @@ def _unpack(archive: Path, folder: Path) -> None:
         shutil.rmtree(unpacking, ignore_errors=True)
 
 
-def list_splits(folder: Path) -> dict[str, list[Source]]:
-    """The image files of each split, with indices that do not depend on which images are present.
-
-    The index of a training image is the position of its class in the sorted `wnids.txt` x 500 + its number in the
-    class (`n01443537_12.JPEG`: 12); that of a validation image is its number.
-
-    Raises:
-        UserError: a part is missing from the folder.
-    """
-    if not (folder / "wnids.txt").is_file():
-        raise UserError(f"{folder} has no wnids.txt; {_remedy(folder)}")
-    classes = {wnid: position for position, wnid in enumerate(sorted((folder / "wnids.txt").read_text().split()))}
-    splits: dict[str, list[Source]] = {"train": [], "selection": [], "test": []}
-    for wnid, label in classes.items():
-        for number, path in _numbered(folder / "train" / wnid / "images"):
-            split = "selection" if number >= HELD_OUT else "train"
-            name = f"train/{wnid}/{os.path.basename(path)}"
-            splits[split].append(Source(path, name, label * IMAGES_PER_CLASS + number, label))
-
-    annotations = folder / "val" / "val_annotations.txt"
-    if annotations.is_file():
-        rows = [line.split("\t") for line in annotations.read_text().splitlines()]
-        labels = {row[0]: classes[row[1]] for row in rows}
-        for number, path in _numbered(folder / "val" / "images"):
-            file = os.path.basename(path)
-            splits["test"].append(Source(path, f"val/{file}", number, labels[file]))
-    for split, where in (("train", "train/*/images"), ("selection", "train/*/images"), ("test", "val/images")):
-        if not splits[split]:
-            raise UserError(f"{folder} has no images in {where} for the {split} split; {_remedy(folder)}")
-    logger.info(
-        "Tiny ImageNet in %s: %s", folder, ", ".join(f"{len(files):,} {name}" for name, files in splits.items())
-    )
-    return splits
-
-
 def _numbered(folder: Path) -> list[tuple[int, str]]:
     """Numbers and paths of the images `<class>_<number>.JPEG` of a folder, in order; [] if there is no folder."""
     if not folder.is_dir():
@@ -135,7 +131,3 @@ def _numbered(folder: Path) -> list[tuple[int, str]]:
     # Strings: Path objects for 100,000 files would take longer than opening the store.
     names = [name for name in os.listdir(folder) if name.endswith(".JPEG")]
     return sorted((int(name[name.rindex("_") + 1 : -len(".JPEG")]), os.path.join(folder, name)) for name in names)
-
-
-def _remedy(folder: Path) -> str:
-    return f"complete it from the official archive, or `rm -r {folder}` to download it"

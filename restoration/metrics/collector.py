@@ -1,5 +1,6 @@
 """The results of all methods in an evaluation, and the report on them."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -7,15 +8,81 @@ import torch
 from torch import Tensor
 
 from restoration.batch import Batch
-from restoration.metrics.frechet import FrechetDistance, GroupedStatistics
-from restoration.metrics.image import gradient_energy
-from restoration.metrics.method_results import MethodResults
+from restoration.metrics.bootstrap import bootstrap_mean, jackknife
+from restoration.metrics.frechet import FrechetDistance, GroupedStatistics, frechet_distance, frechet_left_out
+from restoration.metrics.image import gradient_energy, measure
 from restoration.metrics.samples import SampledRestorer
-from restoration.metrics.summary import QUALITY, group_table, kind_groups, plain, severity_groups, stack_columns
+from restoration.metrics.summary import QUALITY, group_table, kind_groups, severity_groups, stack_columns, summary
 
 __all__ = ["Collector"]
 
 EXAMPLES = 8  # images in grid.png
+
+
+def _plain(value: Any) -> Any:
+    """The value with None in place of NaN and infinity, which JSON does not have."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+class MethodResults:
+    """Metrics of every image and sample, and their features if there is a Fréchet distance."""
+
+    def __init__(self) -> None:
+        self._samples: list[list[dict[str, Tensor]]] = []
+        self._features: list[GroupedStatistics] = []
+        self._first_images: list[dict[str, Tensor]] = []
+
+    def add(self, samples: list[Tensor], batch: Batch, frechet: FrechetDistance | None) -> None:
+        """Measures the outputs (B, 3, H, W) for a batch, the same number of samples for every batch."""
+        for number, images in enumerate(samples):
+            if number == len(self._samples):
+                self._samples.append([])
+                self._features.append(GroupedStatistics())
+            self._samples[number].append(measure(images, batch.clean, batch.mask))
+            if frechet is not None:
+                self._features[number].update(frechet.features(images), batch.index)
+
+    def add_first_images(self, metrics: dict[str, Tensor]) -> None:
+        """Adds metrics that are measured on the first images only."""
+        if metrics:
+            self._first_images.append(metrics)
+
+    def columns(self) -> dict[str, np.ndarray]:
+        """Per image, the mean over its samples; NaN for an image without that metric."""
+        samples = [stack_columns(batches) for batches in self._samples]
+        columns = {name: np.mean([sample[name] for sample in samples], axis=0) for name in samples[0]}
+        for name, values in stack_columns(self._first_images).items():
+            columns[name] = np.pad(values, (0, len(columns["psnr"]) - len(values)), constant_values=np.nan)
+        return columns
+
+    def table(self, texture_clean: np.ndarray, seed: int) -> dict[str, Any]:
+        """Means with intervals; with several samples, also the mean of each under `<name>_samples`."""
+        table = summary(self.columns(), texture_clean, seed)
+        if len(self._samples) > 1:
+            for name in QUALITY:
+                columns = (stack_columns(batches)[name] for batches in self._samples)
+                table[f"{name}_samples"] = [bootstrap_mean(column, seed)[0] for column in columns]
+        return table
+
+    def frechet_table(self, name: str, clean: GroupedStatistics) -> dict[str, Any]:
+        """The Fréchet distance to the clean images.
+
+        With enough images also its interval (`_ci`) and the distances without each group of images (`_left_out`),
+        from which the interval of a difference to another run follows. With several samples also the distance of each.
+        """
+        whole = clean.joined()
+        distances = [frechet_distance(sample.joined(), whole) for sample in self._features]
+        table: dict[str, Any] = {name: float(np.mean(distances))}
+        left_out = frechet_left_out(self._features, clean)
+        if left_out is not None:
+            table |= {f"{name}_ci": list(jackknife(table[name], left_out)), f"{name}_left_out": left_out}
+        if len(distances) > 1:
+            table[f"{name}_samples"] = distances
+        return table
 
 
 class Collector:
@@ -55,12 +122,10 @@ class Collector:
                 self._examples.setdefault(title, []).append(images[: EXAMPLES - self.n].float().cpu())
         self.n += len(batch)
 
-    def report(self, source: SampledRestorer, bins: int) -> dict[str, Any]:
+    def report(self, source: SampledRestorer) -> dict[str, Any]:
         """The content of metrics.json, except for the time of the whole evaluation.
 
-        Args:
-            source: of the restored images; its seed is also the bootstrap's.
-            bins: number of severity intervals.
+        The seed of `source`, which made the restored images, is also that of the bootstrap.
         """
         seed, solver = source.seed, type(source.restorer.sampler).__name__
         images = stack_columns(self._images)
@@ -74,14 +139,14 @@ class Collector:
         ]
         identity = self.methods["identity"].columns()
         restored = {nfe: self.methods[nfe].columns() for nfe in self.nfe}
-        return plain({
+        return _plain({
             "n": self.n,
             "seed": seed,
             "identity": tables["identity"],
             "classical": {name: tables[name] for name in self.baselines} if images["hole"].any() else {},
             "restored": by_nfe[0],
             "by_nfe": by_nfe,
-            "by_severity": group_table(severity_groups(images["severity"], bins), identity, restored, seed),
+            "by_severity": group_table(severity_groups(images["severity"]), identity, restored, seed),
             "by_kind": group_table(kind_groups(self._kinds), identity, restored, seed),
         })  # fmt: skip
 
@@ -92,11 +157,10 @@ class Collector:
         rows = []
         for nfe in self.nfe:
             restored = self.methods[nfe].columns()
-            columns = {name: images[name] for name in ("index", "severity", "hole")}
-            columns["nfe"] = np.full(self.n, nfe)
+            columns = {name: images[name] for name in ("index", "severity", "hole")} | {"nfe": np.full(self.n, nfe)}
             columns |= {name: restored[name] for name in QUALITY}
             columns |= {f"identity_{name}": identity[name] for name in QUALITY}
-            values = [plain(column.tolist()) for column in columns.values()]
+            values = [_plain(column.tolist()) for column in columns.values()]
             rows += [dict(zip(columns, row, strict=True)) for row in zip(*values, strict=True)]
         return rows
 

@@ -1,5 +1,6 @@
 """The evaluation of one restorer on one set of images, as `evaluate` and the end of `train` run it."""
 
+import sys
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -49,7 +50,6 @@ class Evaluation:
             are compared; None leaves it out.
         seed: of the sampling noise and of the bootstrap.
         frechet: adds its distance to the clean images, under its name; None leaves it out.
-        bins: number of equal severity intervals of `by_severity`.
         dtype: of the network's multiplications; None is float32, as all metrics are. On a trained network bfloat16
             changed no mean by more than 0.005 dB.
 
@@ -67,7 +67,6 @@ class Evaluation:
         reference: int | None = None,
         seed: int = 0,
         frechet: FrechetDistance | None = None,
-        bins: int = 4,
         dtype: torch.dtype | None = None,
     ) -> None:
         self.nfe = [nfe] if isinstance(nfe, int) else list(nfe)
@@ -79,7 +78,6 @@ class Evaluation:
         self.spread_samples = whole_number("evaluation.spread_samples", spread_samples, 0)
         self.spread_images = whole_number("evaluation.spread_images", spread_images, 0)
         self.reference = None if reference is None else whole_number("evaluation.reference", reference, 1)
-        self.bins = whole_number("evaluation.bins", bins, 1)
         self.seed, self.frechet, self.dtype = seed, frechet, dtype
 
     @torch.no_grad()
@@ -101,27 +99,26 @@ class Evaluation:
         for batch in self._first_images(batches):
             first = batch.first(max(0, self.spread_images - collector.n))
             samples = {nfe: self._samples(source, batch, nfe) for nfe in self.nfe}
-            collector.add(batch, {**self._baselines(batch), **samples})
+            classical = {name: [fill(batch.degraded, batch.mask)] for name, fill in CLASSICAL.items()}
+            collector.add(batch, {"identity": [batch.degraded], **classical, **samples})
             for nfe in self.nfe if len(first) else ():
                 collector.methods[nfe].add_first_images(self._sampling(source, first, samples[nfe], nfe))
         if not collector.n:
             raise UserError("there are no images to evaluate: the data set is empty")
 
         # Summarise.
-        report = collector.report(source, self.bins)
+        report = collector.report(source)
         report["seconds"] = time.perf_counter() - start
         report["images_per_second"] = report["restored"]["images_per_second"]
         return EvaluationResult(report, collector.rows(), collector.examples())
 
     def _first_images(self, batches: Iterable[Batch]) -> Iterable[Batch]:
         """The batches up to `images` images; the last one is cut."""
-        left = self.images
+        left = self.images or sys.maxsize
         for batch in batches:
-            if left is not None:
-                batch = batch.first(left)
-                left -= len(batch)
-            yield batch
-            if left == 0:
+            yield batch.first(left)
+            left -= len(batch)
+            if left <= 0:
                 return
 
     def _samples(self, source: SampledRestorer, batch: Batch, nfe: int) -> list[Tensor]:
@@ -130,15 +127,6 @@ class Evaluation:
             raise UserError(f"the restorer returned NaN or infinity at {nfe} NFE: its weights are broken; train again")
         several = self.samples > 1 and source.is_random(batch, nfe, first)
         return [first, *(source.restore(batch, nfe, sample) for sample in range(1, self.samples if several else 1))]
-
-    @staticmethod
-    def _baselines(batch: Batch) -> dict[Any, list[Tensor]]:
-        """The degraded images and the classical fills of the hole."""
-        outputs: dict[Any, list[Tensor]] = {"identity": [batch.degraded]}
-        has_hole = bool(batch.mask.any())
-        for name, fill in CLASSICAL.items():
-            outputs[name] = [fill(batch.degraded, batch.mask) if has_hole else batch.degraded]
-        return outputs
 
     def _sampling(self, source: SampledRestorer, batch: Batch, samples: list[Tensor], nfe: int) -> dict[str, Tensor]:
         """Sample spread and solver error of the batch, each (B,); the samples may hold more images than the batch."""

@@ -1,6 +1,5 @@
 """Tables of a report from the metrics of single images."""
 
-import math
 from typing import Any
 
 import numpy as np
@@ -9,9 +8,10 @@ from torch import Tensor
 
 from restoration.metrics.bootstrap import bootstrap_mean, bootstrap_ratio
 
-__all__ = ["QUALITY", "Columns", "group_table", "kind_groups", "plain", "severity_groups", "stack_columns", "summary"]
+__all__ = ["QUALITY", "Columns", "group_table", "kind_groups", "severity_groups", "stack_columns", "summary"]
 
 QUALITY = ("psnr", "ssim", "psnr_hole", "psnr_known")
+SEVERITY_BINS = 4
 
 # Metrics of one method: name -> (n,), NaN for an image without that metric.
 Columns = dict[str, np.ndarray]
@@ -23,15 +23,6 @@ def stack_columns(batches: list[dict[str, Tensor]]) -> Columns:
     """Concatenates the metrics (B,) of successive batches."""
     names = batches[0] if batches else ()
     return {name: torch.cat([batch[name] for batch in batches]).cpu().numpy() for name in names}
-
-
-def plain(value: Any) -> Any:
-    """The value with None in place of NaN and infinity, which JSON does not have."""
-    if isinstance(value, dict):
-        return {key: plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _with_intervals(values: dict[str, tuple[float, float, float]]) -> dict[str, Any]:
@@ -48,13 +39,11 @@ def summary(columns: Columns, texture_clean: np.ndarray, seed: int) -> dict[str,
     return _with_intervals(values)
 
 
-def severity_groups(severity: np.ndarray, bins: int) -> Groups:
+def severity_groups(severity: np.ndarray) -> Groups:
     """Equal intervals of the severity (n,) from `low` to `high`, without the empty ones."""
-    place = np.minimum((severity * bins).astype(int), bins - 1)
-    return [
-        ({"low": float(number / bins), "high": float((number + 1) / bins)}, place == number)
-        for number in np.unique(place)
-    ]
+    edges = np.arange(SEVERITY_BINS + 1) / SEVERITY_BINS
+    place = np.minimum((severity * SEVERITY_BINS).astype(int), SEVERITY_BINS - 1)
+    return [({"low": edges[bin], "high": edges[bin + 1]}, place == bin) for bin in np.unique(place)]
 
 
 def kind_groups(kinds: list[str]) -> Groups:

@@ -5,7 +5,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from restoration.report.folder import Report
@@ -21,10 +20,7 @@ Point = tuple[str, float | None, Mapping[str, Any]]  # label of the line, x, met
 def nfe_curve(metrics: Mapping[str, Any]) -> Figure:
     """PSNR, hole texture and, if measured, the Fréchet distance over NFE, with 95 % intervals.
 
-    The perception-distortion curve of one checkpoint (Blau & Michaeli 2018).
-
-    Args:
-        metrics: the content of metrics.json.
+    The perception-distortion curve of one checkpoint (Blau & Michaeli 2018), from the content of metrics.json.
     """
     entries = sorted(metrics["by_nfe"], key=lambda entry: entry["nfe"])
     frechet = next((key for key in entries[0] if key.startswith("frechet_")), None)
@@ -38,7 +34,14 @@ def nfe_curve(metrics: Mapping[str, Any]) -> Figure:
     all_axes = figure.subplots(1, len(panels), squeeze=False)[0]
     for axes, (title, lines) in zip(all_axes, panels, strict=True):
         for key, label, colour in lines:
-            _line_with_interval(axes, [entry for entry in entries if entry[key] is not None], key, label, colour)
+            known = [entry for entry in entries if entry[key] is not None]
+            if not known:
+                continue
+            nfe, values = [entry["nfe"] for entry in known], [entry[key] for entry in known]
+            axes.plot(nfe, values, "o-", color=colour, label=label, linewidth=1.8, markersize=4.5)
+            if f"{key}_ci" in known[0]:
+                low, high = zip(*(entry[f"{key}_ci"] for entry in known), strict=True)
+                axes.fill_between(nfe, low, high, color=colour, alpha=0.15, linewidth=0)
         axes.set_xscale("log", base=2)
         axes.set_xticks([entry["nfe"] for entry in entries], [str(entry["nfe"]) for entry in entries])
         axes.minorticks_off()
@@ -53,16 +56,6 @@ def nfe_curve(metrics: Mapping[str, Any]) -> Figure:
     all_axes[0].legend(edgecolor="none", framealpha=0.8, fontsize=8)
     figure.suptitle(f"{metrics['n']:,} images, {entries[0]['solver']}", fontsize=9, color="#555555")
     return figure
-
-
-def _line_with_interval(axes: Axes, entries: list[dict[str, Any]], key: str, label: str, colour: str) -> None:
-    if not entries:
-        return
-    nfe = [entry["nfe"] for entry in entries]
-    axes.plot(nfe, [entry[key] for entry in entries], "o-", color=colour, label=label, linewidth=1.8, markersize=4.5)
-    if f"{key}_ci" in entries[0]:
-        low, high = zip(*(entry[f"{key}_ci"] for entry in entries), strict=True)
-        axes.fill_between(nfe, low, high, color=colour, alpha=0.15, linewidth=0)
 
 
 def write_curves(reports: Sequence[Report], folder: Path) -> list[Path]:
@@ -94,7 +87,7 @@ def write_curves(reports: Sequence[Report], folder: Path) -> list[Path]:
 
 def _strengths(report: Report) -> list[Point]:
     parts = {report.group: "restored", f"{report.group} identity": "identity"}
-    return [(label, report.strength, report.metrics.get(part) or {}) for label, part in parts.items()]
+    return [(label, report.run.get("strength"), report.metrics.get(part) or {}) for label, part in parts.items()]
 
 
 def _nfes(report: Report) -> list[Point]:

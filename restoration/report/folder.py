@@ -51,10 +51,6 @@ class Report:
         name = str(self.run.get("name") or self.folder.resolve().name)
         return f"{name}/{self.folder.resolve().name}" if "checkpoint" in self.run else name
 
-    @property
-    def strength(self) -> float | None:
-        return self.run.get("strength")
-
     def rows(self) -> list[dict[str, Any]]:
         """Rows of `table.COLUMNS`: the baselines on the same images (identity, then classical), then each NFE."""
         common = {name: self.run.get(name) for name in ("data", "image_size", "corruption", "strength", "severity")}
@@ -143,4 +139,6 @@ def find(paths: Iterable[str | Path]) -> list[Report]:
     if not folders:
         raise UserError(f"no metrics.json in or below {', '.join(map(str, places))}; train or evaluate a run first")
     reports = [Report.load(folder) for folder in folders]
-    return sorted(reports, key=lambda report: (report.group, report.strength or 0.0, report.name, str(report.folder)))
+    return sorted(
+        reports, key=lambda report: (report.group, report.run.get("strength") or 0.0, report.name, str(report.folder))
+    )

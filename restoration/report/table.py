@@ -130,10 +130,10 @@ def show(reports: Iterable[Report]) -> None:
     print_table(rows(reports))
 
 
-def write_csv(rows: Iterable[Row], path: Path) -> None:
-    """Writes `COLUMNS` with all digits; a value that was not measured is empty."""
+def write_csv(rows: Iterable[Row], path: Path, columns: Sequence[str] = COLUMNS) -> None:
+    """Writes the columns with all digits; a value that was not measured is empty."""
     with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS)
+        writer = csv.DictWriter(file, columns)
         writer.writeheader()
         for row in rows:
             intervals = {name: value for name, value in row.items() if isinstance(value, tuple)}

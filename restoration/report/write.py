@@ -1,6 +1,5 @@
 """The files of an evaluation."""
 
-import csv
 import json
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ from restoration.metrics.evaluation import EvaluationResult
 from restoration.metrics.pictures import picture_grid
 from restoration.report.curves import nfe_curve
 from restoration.report.folder import Report
+from restoration.report.table import write_csv
 
 __all__ = ["write_results"]
 
@@ -23,10 +23,7 @@ def write_results(result: EvaluationResult, run: dict[str, Any], folder: Path) -
     images.mkdir(parents=True, exist_ok=True)
     metrics = {**result.report, "run": run}
     (folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
-    with (folder / "per_image.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, result.rows[0].keys())
-        writer.writeheader()
-        writer.writerows(result.rows)
+    write_csv(result.rows, folder / "per_image.csv", list(result.rows[0]))
     picture_grid(result.examples).save(images / "grid.png")
     nfe_curve(metrics).savefig(images / "curve.png")
     return Report(folder, metrics)

@@ -6,8 +6,9 @@ import os
 import secrets
 import warnings
 from argparse import Namespace
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, cast, get_args
+from typing import Any
 from urllib.parse import urlsplit
 
 import wandb
@@ -17,10 +18,9 @@ from lightning.pytorch.loggers.logger import rank_zero_experiment
 
 from restoration.errors import UserError
 
-__all__ = ["RunCSVLogger", "finish_wandb", "folder_run_id", "wandb_logger", "wandb_mode"]
+__all__ = ["RunCSVLogger", "folder_run_id", "wandb_logger", "wandb_mode"]
 
-RunMode = Literal["online", "offline", "disabled"]
-Mode = Literal["auto", RunMode]
+MODES = ("online", "offline", "disabled")
 
 # Seconds. W&B itself waits 90 to start and without limit to finish.
 START_TIMEOUT = 20.0
@@ -29,44 +29,36 @@ FINISH_TIMEOUT = 300.0
 
 def _credentials() -> bool:
     """Whether W&B would find an API key without asking for one."""
-    if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
-        return True
     settings = wandb.setup().settings  # environment variables and settings files, where `login --host` writes
-    if settings.api_key:
+    if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE") or settings.api_key:
         return True
     hosts = [urlsplit(settings.base_url).netloc]
     if settings.base_url == wandb.Settings().base_url:
         hosts.append("api.wandb.ai")  # W&B's own server, under the name that earlier logins wrote
-    for file in [os.environ["NETRC"]] if os.environ.get("NETRC") else ["~/.netrc", "~/_netrc"]:
-        try:
-            found = [netrc.netrc(Path(file).expanduser()).authenticators(host) for host in hosts]
-        except (OSError, netrc.NetrcParseError):
-            continue
-        return any(entry is not None and entry[2] for entry in found)
-    return False
+    try:
+        file = netrc.netrc(Path(os.environ.get("NETRC") or "~/.netrc").expanduser())
+    except (OSError, netrc.NetrcParseError):
+        return False
+    return any((entry := file.authenticators(host)) and entry[2] for host in hosts)
 
 
-def wandb_mode(requested: Mode = "auto") -> RunMode:
-    """The mode of a run. Asks nothing and sends nothing.
+def wandb_mode(requested: str = "auto") -> str:
+    """The mode of a run: "online", "offline" or "disabled". Asks nothing and sends nothing.
 
     Args:
-        requested: "online", "offline" or "disabled"; or "auto", which follows the variable WANDB_MODE. Where that is
-            not set, "auto" is online if W&B has a key (WANDB_API_KEY, or what `wandb login` wrote), else offline.
+        requested: one of these; or "auto", which follows the variable WANDB_MODE. Where that is not set, "auto" is
+            online if W&B has a key (WANDB_API_KEY, or what `wandb login` wrote), else offline.
 
     Raises:
         UserError: another word, here or in WANDB_MODE.
     """
-    if requested not in get_args(Mode):
-        raise UserError(f"logger.wandb.mode={requested!r} is none of {', '.join(get_args(Mode))}")
-    if requested != "auto":
-        return requested
-    variable = os.environ.get("WANDB_MODE", "").lower()
-    if not variable:
-        return "online" if _credentials() else "offline"
-    mode = {"run": "online", "dryrun": "offline"}.get(variable, variable)  # W&B's older names, which it still reads
-    if mode not in get_args(RunMode):
-        raise UserError(f"WANDB_MODE={variable!r} is none of {', '.join(get_args(RunMode))}")
-    return cast(RunMode, mode)
+    name, mode = "logger.wandb.mode", requested
+    if requested == "auto":
+        name, mode = "WANDB_MODE", os.environ.get("WANDB_MODE", "").lower()
+        mode = mode or ("online" if _credentials() else "offline")
+    if mode not in MODES:
+        raise UserError(f"{name}={mode!r} is none of {', '.join(MODES)}")
+    return mode
 
 
 def folder_run_id(folder: str | Path) -> str:
@@ -75,18 +67,10 @@ def folder_run_id(folder: str | Path) -> str:
     It is read from `wandb_run_id.txt`, which the first call writes.
     """
     path = Path(folder) / "wandb_run_id.txt"
-    if path.is_file() and (known := path.read_text().strip()):
-        return known
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = secrets.token_hex(4)
-    path.write_text(fresh + "\n")
-    return fresh
-
-
-def finish_wandb(exit_code: int = 0) -> None:
-    """Closes this process's W&B run, if there is one; otherwise the next job of a sweep would write into it."""
-    if wandb.run is not None:
-        wandb.finish(exit_code=exit_code)
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(secrets.token_hex(4) + "\n")
+    return path.read_text().strip()
 
 
 def wandb_logger(
@@ -95,28 +79,23 @@ def wandb_logger(
     name: str | None = None,
     group: str | None = None,
     job_type: str | None = None,
-    tags: list[str] | None = None,
-    mode: Mode = "auto",
-    run_id: str | None = None,
+    tags: Sequence[str] = (),
+    mode: str = "auto",
 ) -> WandbLogger:
     """Starts a W&B run and returns Lightning's logger of it; `log_hyperparams` gives the run its config.
 
     A run that is still open in this process is finished first. If an online start fails (no key, a wrong key, no
-    network: at most half a minute), the run starts offline with one warning; `wandb sync` uploads it later.
+    network: at most half a minute), the run starts offline with one warning; `wandb sync` uploads it later. The id is
+    that of the folder (`folder_run_id`): an existing run is continued; offline, a second folder of the same id
+    appears, and `wandb sync` joins the two.
 
     Args:
         project, name, group, job_type, tags: as W&B shows them; a sweep is a group.
         save_dir: the run folder; W&B writes into its subfolder `wandb/`.
-        mode: see `wandb_mode`.
-        run_id: None takes that of the folder (`folder_run_id`). An existing run of this id is continued; offline, a
-            second folder of the same id appears, and `wandb sync` joins the two.
-
-    Raises:
-        UserError: see `wandb_mode`.
+        mode: as in `wandb_mode`, with its errors.
     """
     chosen = wandb_mode(mode)
-    finish_wandb()
-    run_id = run_id or folder_run_id(save_dir)
+    wandb.finish()
 
     def start(mode: str) -> WandbLogger:
         settings = wandb.Settings(
@@ -127,10 +106,10 @@ def wandb_logger(
             project=project,
             name=name,
             save_dir=save_dir,
-            id=run_id,
+            id=folder_run_id(save_dir),
             group=group,
             job_type=job_type,
-            tags=list(tags or []),
+            tags=list(tags),
             mode=mode,
             settings=settings,
         )
@@ -143,11 +122,9 @@ def wandb_logger(
                 raise wandb.Error("no API key (WANDB_API_KEY, or `wandb login`)")
             return start("online")
         except (wandb.Error, TimeoutError, OSError) as error:
-            warnings.warn(
-                f"W&B cannot go online: {str(error).splitlines()[0]}. This run is logged offline; "
-                "`wandb sync` uploads it.",
-                stacklevel=2,
-            )
+            reason = str(error).splitlines()[0]
+            message = f"W&B cannot go online: {reason}. This run is logged offline; `wandb sync` uploads it."
+            warnings.warn(message, stacklevel=2)
             wandb.teardown()  # its service process still holds the failed run's id
             chosen = "offline"
     return start(chosen)
@@ -166,12 +143,9 @@ class _AppendingWriter(ExperimentWriter):
 
 
 class RunCSVLogger(CSVLogger):
-    """`<save_dir>/metrics.csv`: one row per logged step, continued when a run resumes.
+    """`metrics.csv` in the run folder `save_dir`: one row per logged step, continued when a run resumes.
 
     A resumed run repeats the steps after its last checkpoint; their rows then appear twice, the later ones last.
-
-    Args:
-        save_dir: the run folder.
     """
 
     def __init__(self, save_dir: str | Path) -> None:

@@ -18,12 +18,8 @@ class Random(RestorationDataModule):
 
     def load_splits(self) -> dict[str, Store]:
         pixels = np.random.default_rng(0).integers(0, 256, (90, 16, 16, 3), dtype=np.uint8)
-        whole = Store(pixels, np.arange(90) * 7 + 1000, [f"{n}.png" for n in range(90)], np.arange(90) % 5)
-        return {
-            "train": whole.take(slice(0, 40)),
-            "selection": whole.take(slice(40, 65)),
-            "test": whole.take(slice(65, 90)),
-        }
+        whole = Store(pixels, np.arange(90) * 7 + 1000, np.arange(90) % 5)
+        return whole.split({"train": 40, "selection": 25, "test": 25})
 
 
 @pytest.mark.parametrize("size", [{"image_size": 16.5}, {"batch_size": 0}, {"eval_batch_size": "auto"}])
@@ -69,7 +65,9 @@ def by_index(batches: list[Batch]) -> dict[int, tuple[torch.Tensor, ...]]:
 
 
 def same(first: tuple[torch.Tensor, ...], second: tuple[torch.Tensor, ...]) -> bool:
-    return all(torch.allclose(a.float(), b.float(), atol=1e-6, rtol=0) for a, b in zip(first, second, strict=True))
+    return all(
+        torch.allclose(a.cpu().float(), b.cpu().float(), atol=1e-6, rtol=0) for a, b in zip(first, second, strict=True)
+    )
 
 
 def test_clean_images_indices_and_labels_are_those_of_the_store():
@@ -166,5 +164,5 @@ def test_images_held_on_the_gpu_are_the_same():
     loader = module.train_dataloader()
     loader.sampler.set_epoch(1)
     moved = ({k: v.cuda() if isinstance(v, torch.Tensor) else v for k, v in batch.items()} for batch in loader)
-    gpu = by_index([module.on_after_batch_transfer(batch, 0).to("cpu") for batch in moved])
+    gpu = by_index([module.on_after_batch_transfer(batch, 0) for batch in moved])
     assert all(same(cpu[index], gpu[index]) for index in cpu)

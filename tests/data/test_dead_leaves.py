@@ -21,9 +21,12 @@ def test_an_image_depends_on_seed_and_index_only(images):
     assert len({image.tobytes() for image in images}) == len(images)
 
 
-def test_several_processes_draw_the_same_as_one():
-    index = np.arange(64 * 8 + 5)
-    assert np.array_equal(dead_leaves(index, 8, 0, workers=2), dead_leaves(index, 8, 0, workers=1))
+def test_several_processes_draw_the_same_as_one(monkeypatch):
+    drawn = []
+    for cores in (1, 2):
+        monkeypatch.setattr("restoration.data.decode.cores", lambda cores=cores: cores)
+        drawn.append(dead_leaves(np.arange(64 * 8 + 5), 8, 0))
+    assert np.array_equal(*drawn)
 
 
 def test_sizes_show_the_same_image(images):
@@ -92,5 +95,7 @@ def test_images_have_contrast_and_antialiased_edges(images):
     values = images.astype(float) / 255
     assert 0.15 < values.std() < 0.35 and 0.35 < values.mean() < 0.65
     assert values.std(axis=(1, 2, 3)).min() > 0.04
-    batch = next(DeadLeaves(Corruption(GaussianBlur()), 16, 2, 2, 3).batches("test"))
+    batch = next(
+        DeadLeaves(Corruption(GaussianBlur()), 16, train_images=2, selection_images=2, test_images=3).batches("test")
+    )
     assert len(batch) == 3 and batch.label is None

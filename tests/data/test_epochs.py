@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from restoration.data.epochs import EpochBatches
+from restoration.data.datamodule import EpochBatches
 
 
 def epoch(batches: EpochBatches, number: int = 0) -> list[torch.Tensor]:

@@ -6,7 +6,7 @@ from PIL import Image
 
 from restoration.corruption import Corruption, GaussianBlur
 from restoration.data.decode import find_images
-from restoration.data.image_folder import ImageFolder, list_splits
+from restoration.data.image_folder import ImageFolder
 from restoration.errors import UserError
 
 
@@ -14,6 +14,10 @@ def touch(root, names):
     for name in names:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_bytes(b"")
+
+
+def list_splits(root):
+    return ImageFolder(Corruption(GaussianBlur()), root=str(root)).list_splits()
 
 
 def by_split(root):

@@ -3,7 +3,6 @@
 import json
 import logging
 import multiprocessing
-import pickle
 from pathlib import Path
 
 import numpy as np
@@ -33,17 +32,17 @@ def test_pixels_order_and_indices_match_the_files(tmp_path):
     assert {split: len(store) for split, store in stores.items()} == {"train": 15, "selection": 0, "test": 5}
     for split, expected in (("train", sources[5:]), ("test", sources[:5])):
         store = stores[split]
-        assert store.names == [source.name for source in expected]
         assert store.index.tolist() == [source.index for source in expected] and store.index.dtype == np.int64
         assert store.label.tolist() == [source.label for source in expected]
         for row, source in enumerate(expected):
             assert np.array_equal(store.images[row], np.asarray(Image.open(source.path)))
 
 
-@pytest.mark.parametrize("workers", [1, 3])
-def test_any_number_of_workers_decodes_the_same(tmp_path, workers):
+@pytest.mark.parametrize("cores", [1, 3])
+def test_any_number_of_processes_decodes_the_same(tmp_path, monkeypatch, cores):
+    monkeypatch.setattr("restoration.data.decode.cores", lambda: cores)
     sources = write_images(tmp_path / "in", 50)
-    store = decode_once(tmp_path / "cache", {"train": sources}, 8, workers)["train"]
+    store = decode_once(tmp_path / "cache", {"train": sources}, 8)["train"]
     assert np.array_equal(store.images, np.stack([np.asarray(Image.open(source.path)) for source in sources]))
 
 
@@ -66,7 +65,8 @@ def test_decoded_once_until_the_sources_change(tmp_path):
 def test_an_interrupted_or_damaged_build_is_repeated(tmp_path):
     cache = tmp_path / "cache"
     sources = write_images(tmp_path / "in", 6)
-    (cache / ".building-killed").mkdir(parents=True)
+    (cache / ".building").mkdir(parents=True)
+    (cache / ".building" / "images.npy").write_text("")
     decode_once(cache, {"train": sources}, 8)
     (folder,) = finished(cache)  # the remains of the killed build are gone
     with open(folder / "images.npy", "r+b") as file:
@@ -85,7 +85,7 @@ def test_a_failed_build_leaves_no_files(tmp_path, monkeypatch):
 
 def _decode_at_the_barrier(cache, sources, barrier, results):
     barrier.wait()
-    results.put(int(decode_once(cache, {"train": sources}, 8, 1)["train"].images.astype(np.int64).sum()))
+    results.put(int(decode_once(cache, {"train": sources}, 8)["train"].images.astype(np.int64).sum()))
 
 
 @pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="forks to start at the same time")
@@ -113,7 +113,7 @@ def test_a_few_unreadable_files_are_named_and_skipped(tmp_path, caplog):
     many[7] = Source(tmp_path / "in" / "gone.png", "gone.png", 7, 0)
     for _ in range(2):  # when it is built, and when it is found
         with caplog.at_level(logging.WARNING):
-            stores = decode_once(tmp_path / "cache", {"train": many[:1500], "test": many[1500:]}, 8, 2)
+            stores = decode_once(tmp_path / "cache", {"train": many[:1500], "test": many[1500:]}, 8)
         assert "broken.png" in caplog.text and "gone.png" in caplog.text
         caplog.clear()
     train, test = stores["train"], stores["test"]
@@ -195,40 +195,26 @@ def test_large_jpegs_keep_their_content(tmp_path):
     assert np.abs(read_image(tmp_path / "large.jpg", 20)[10, :, 0] - (np.arange(20) + 0.5) * 255 / 20).max() < 4
 
 
-def test_a_store_pickles_as_its_path_even_when_open(tmp_path):
-    sources = write_images(tmp_path / "in", 40, size=64)
-    store = decode_once(tmp_path / "cache", {"train": sources}, 64)["train"]
-    assert isinstance(store.images, np.memmap) and not store.images.flags.writeable
-    pickled = pickle.dumps(store)
-    assert len(pickled) < 10_000 < store.images.nbytes
-    assert np.array_equal(pickle.loads(pickled).images, store.images)
-
-
-def test_take_of_take_on_files_and_in_memory(tmp_path):
+def test_parts_are_views_of_the_file_or_the_memory(tmp_path):
     sources = write_images(tmp_path / "in", 12)
     on_file = decode_once(tmp_path / "cache", {"train": sources}, 8)["train"]
-    in_memory = Store(np.array(on_file.images), on_file.index, on_file.names, on_file.label)
+    in_memory = Store(np.array(on_file.images), on_file.index, on_file.label)
     for store in (on_file, in_memory):
-        part = store.take(slice(2, 11))
-        for rows in ([0, 1, 2], [7, 0, 3], []):
-            taken = part.take(rows)
-            expected = [2 + row for row in rows]
-            assert taken.index.tolist() == [100 + row for row in expected] and len(taken) == len(rows)
-            assert taken.names == [f"{row}.png" for row in expected]
-            assert taken.label.tolist() == [row % 3 for row in expected]
-            assert np.array_equal(taken.images, store.images[expected])
-            if rows:
-                assert np.array_equal(taken.take([-1]).images[0], taken.images[-1])
-    assert isinstance(on_file.take(slice(3, 9)).images, np.memmap)
-    assert np.shares_memory(in_memory.take(slice(3, 9)).images, in_memory.images)
+        parts = store.split({"first": 2, "none": 0, "rest": 10})
+        assert {name: len(part) for name, part in parts.items()} == {"first": 2, "none": 0, "rest": 10}
+        rest = parts["rest"].split({"head": 3, "tail": 7})["tail"]
+        assert rest.index.tolist() == list(range(105, 112)) and rest.label.tolist() == [row % 3 for row in range(5, 12)]
+        assert np.array_equal(rest.images, store.images[5:])
+    assert isinstance(on_file.images, np.memmap) and not on_file.images.flags.writeable
+    assert np.shares_memory(rest.images, in_memory.images)
 
 
 def test_a_store_refuses_columns_of_another_length():
     images = np.zeros((3, 4, 4, 3), np.uint8)
-    with pytest.raises(ValueError, match="3 indices has 2 names"):
-        Store(images, np.arange(3), ["a", "b"])
-    with pytest.raises(ValueError, match="3 indices has 1 label"):
-        Store(images, np.arange(3), ["a", "b", "c"], np.zeros(1))
+    with pytest.raises(ValueError, match=r"lengths \[3, 2\]"):
+        Store(images, np.arange(2))
+    with pytest.raises(ValueError, match=r"lengths \[3, 3, 1\]"):
+        Store(images, np.arange(3), np.zeros(1))
 
 
 def _double_or_fail(value: int) -> int:
@@ -237,10 +223,11 @@ def _double_or_fail(value: int) -> int:
     return 2 * value
 
 
-def test_parallel_returns_by_position_and_passes_errors_on():
-    assert dict(parallel(_double_or_fail, [(value,) for value in range(9)], 3)) == {v: 2 * v for v in range(9)}
+def test_parallel_keeps_the_order_and_passes_errors_on(monkeypatch):
+    monkeypatch.setattr("restoration.data.decode.cores", lambda: 3)
+    assert list(parallel(_double_or_fail, [(value,) for value in range(9)])) == [2 * value for value in range(9)]
     with pytest.raises(OSError, match="thirteen"):
-        list(parallel(_double_or_fail, [(value,) for value in range(20)], 2))
+        list(parallel(_double_or_fail, [(value,) for value in range(20)]))
 
 
 def test_the_cache_hides_itself_from_git(tmp_path):

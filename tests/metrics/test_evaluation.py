@@ -73,7 +73,7 @@ def test_the_network_multiplies_in_the_type_asked_for_and_the_figures_in_float32
     seen = set()
 
     class Multiplies(Fake):
-        def restore(self, degraded, keys, nfe=None):
+        def restore(self, degraded, keys, nfe=None, sampler=None):
             product = degraded.flatten(1) @ degraded.flatten(1).T
             seen.add(product.dtype)
             return degraded.to(product.dtype)
@@ -230,7 +230,7 @@ def test_one_number_of_evaluations_is_a_list_of_one():
     "arguments",
     [
         *({"nfe": nfe} for nfe in ((0, 8), (1.5,), (8, 8), (), "abc", 0)),
-        *({name: 0} for name in ("images", "samples", "bins", "reference")),
+        *({name: 0} for name in ("images", "samples", "reference")),
         *({name: -1} for name in ("spread_samples", "spread_images")),
     ],
     ids=str,

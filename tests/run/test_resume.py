@@ -11,7 +11,6 @@ import wandb
 from helpers import FEW_PASSES, TINY, callback_file, complaint, encoder_file, last, rows, run_command, without_account
 
 from restoration.train import main
-from restoration.training.loggers import finish_wandb
 
 # Six steps an epoch, 14 steps: two epochs and a third. Stage 2 starts at step 7, in the middle of an epoch;
 # validation, on two batches, comes at steps 4, 8 and 12, which is an epoch's end.
@@ -214,7 +213,7 @@ def test_a_finished_run_goes_on_with_more_steps(weights: Path, tmp_path: Path, m
         status, folder = run(tmp_path, weights, *arguments, flags=flags)
         assert status == 0
     finally:
-        finish_wandb()
+        wandb.finish()
         wandb.teardown()
     steps = [[int(word) for word in line.split()] for line in (tmp_path / "diary.txt").read_text().splitlines()]
     assert [step[:2] for step in steps] == [[step, step // 6] for step in range(9)]

@@ -11,7 +11,7 @@ from helpers import without_account
 
 from restoration.errors import UserError
 from restoration.training import loggers
-from restoration.training.loggers import RunCSVLogger, finish_wandb, folder_run_id, wandb_logger, wandb_mode
+from restoration.training.loggers import RunCSVLogger, folder_run_id, wandb_logger, wandb_mode
 
 
 @pytest.fixture(autouse=True)
@@ -20,7 +20,7 @@ def no_account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     without_account(monkeypatch, tmp_path)
     wandb.teardown()
     yield
-    finish_wandb()
+    wandb.finish()
     wandb.teardown()
 
 
@@ -43,13 +43,11 @@ def test_mode_reads_netrc_of_the_server_in_use(tmp_path: Path, machine: str, mod
     assert wandb_mode("auto") == mode
 
 
-@pytest.mark.parametrize("name", [".netrc", "_netrc"])
-def test_mode_reads_netrc_in_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str):
+def test_mode_reads_netrc_in_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delenv("NETRC")
     monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("USERPROFILE", str(tmp_path))
     assert wandb_mode("auto") == "offline"
-    write_netrc(tmp_path / name, "127.0.0.1:9")
+    write_netrc(tmp_path / ".netrc", "127.0.0.1:9")
     assert wandb_mode("auto") == "online"
 
 
@@ -75,7 +73,7 @@ def test_a_broken_netrc_is_no_key(tmp_path: Path):
     assert wandb_mode("auto") == "offline"
 
 
-@pytest.mark.parametrize("variable, mode", [("online", "online"), ("dryrun", "offline"), ("disabled", "disabled")])
+@pytest.mark.parametrize("variable, mode", [("online", "online"), ("OFFLINE", "offline")])
 def test_mode_auto_follows_the_environment(monkeypatch: pytest.MonkeyPatch, variable: str, mode: str):
     monkeypatch.setenv("WANDB_MODE", variable)
     assert wandb_mode("auto") == mode
@@ -87,8 +85,8 @@ def test_an_explicit_mode_wins_over_the_environment(monkeypatch: pytest.MonkeyPa
 
 
 def test_mode_unknown_is_refused(monkeypatch: pytest.MonkeyPatch):
-    with pytest.raises(UserError, match="'onlin' is none of auto, online"):
-        wandb_mode("onlin")  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="'onlin' is none of online"):
+        wandb_mode("onlin")
     monkeypatch.setenv("WANDB_MODE", "of")
     with pytest.raises(UserError, match="WANDB_MODE='of'"):
         wandb_mode("auto")
@@ -118,10 +116,9 @@ def test_two_jobs_in_one_process_are_two_runs_and_a_resume_is_the_same(tmp_path:
         assert Path(run.dir).is_dir() and Path(run.dir).is_relative_to(tmp_path / name / "wandb")
         assert run.id == folder_run_id(tmp_path / name)
         runs.append(run.id)
-        finish_wandb()
+        wandb.finish()
         assert wandb.run is None
     assert runs[0] != runs[1] and runs[0] == runs[2]
-    assert job(tmp_path / "one", run_id="chosen").id == "chosen"
 
 
 def test_an_unfinished_job_is_closed_by_the_next(tmp_path: Path):
