@@ -1,6 +1,6 @@
 """Corruptions: the degradations that images are restored from."""
 
-from restoration.corruption.base import Corruption, Operator
+from restoration.corruption.base import Corruption, Operator, Parameters
 from restoration.corruption.blur import GaussianBlur, MotionBlur
 from restoration.corruption.compose import OneOf, Sequence
 from restoration.corruption.erase import BlockMask, Erase
@@ -15,6 +15,7 @@ __all__ = [
     "MotionBlur",
     "OneOf",
     "Operator",
+    "Parameters",
     "SaltPepper",
     "Sequence",
 ]
