@@ -56,7 +56,9 @@ def user_message(error: BaseException) -> str | None:
         target = lines[0].split("'")[1] if "'" in lines[0] else "config"
         refusal = _refusal(error.__cause__)
         return refusal and f"{target}: {refusal}"
-    return lines[0] if isinstance(error, OmegaConfBaseException | HydraException) else _refusal(error)
+    if isinstance(error, OmegaConfBaseException):
+        return f"{error.full_key}: {lines[0]}" if error.full_key else lines[0]
+    return lines[0] if isinstance(error, HydraException) else _refusal(error)
 
 
 def _refusal(error: BaseException) -> str | None:

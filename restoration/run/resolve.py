@@ -74,8 +74,9 @@ def _check(config: DictConfig) -> None:
     whole_number("validations", config.validations, 1)
     if config.trainer.precision != "auto":
         resolve_precision(config.trainer.precision, config.trainer.get("accelerator", "auto"))
-    if "source.restorer.path" in OmegaConf.missing_keys(config):
-        raise UserError("give source.restorer.path=…/checkpoints/best.ckpt of a regression")
+    for key in OmegaConf.missing_keys(config):
+        example = "…/checkpoints/best.ckpt of a regression" if key == "source.restorer.path" else "…"
+        raise UserError(f"{key} is missing; give {key}={example}")
 
 
 def _fill(config: DictConfig, key: str, derive: Any) -> None:
