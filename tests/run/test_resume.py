@@ -166,7 +166,7 @@ def whole_epochs(tmp_path_factory: pytest.TempPathFactory, weights: Path) -> Pat
 def test_runs_of_whole_epochs_resume_too(
     step: int, in_validation: bool, whole_epochs: Path, weights: Path, tmp_path: Path
 ):
-    """Lightning then counts the steps by making the training loader: too early, and it would not know where to start."""
+    """Lightning then counts the steps by making the training loader; made too early, its first batch would be wrong."""
     flags = callback_file(tmp_path / "conf", "helpers.Kill", step=step, in_validation=in_validation)
     assert run(tmp_path, weights, *EPOCHS, "callbacks=extended", flags=flags)[0] == 143
     status, resumed = run(tmp_path, weights, *EPOCHS, "resume=true")
