@@ -26,7 +26,7 @@ __all__ = ["allow_any_key", "changed", "check_ablations", "check_keys", "referen
 logging.getLogger(get_object.__module__).setLevel(logging.CRITICAL)
 
 # Where the code that imports a `_target_` is.
-_LOADERS = ("<frozen importlib", *(str(Path(module.__file__).parent) for module in (importlib, hydra)))
+_LOADERS = ("<frozen importlib", *(str(Path(file).parent) for file in (importlib.__file__, hydra.__file__) if file))
 
 # Keys that hold a file or a folder.
 PATHS = (
