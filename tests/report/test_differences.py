@@ -6,7 +6,7 @@ from io import StringIO
 from pathlib import Path
 
 import pytest
-from examples import metrics, save
+from examples import metrics, save, shown
 from rich.console import Console
 
 from restoration.compare import main
