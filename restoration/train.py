@@ -25,6 +25,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from restoration.callbacks import ImageQuality
 from restoration.data.datamodule import RestorationDataModule
 from restoration.evaluate import describe, encoder_distance
+from restoration.metrics.evaluation import Evaluation
 from restoration.metrics.frechet import FrechetDistance
 from restoration.report.folder import Report
 from restoration.report.table import show
@@ -51,7 +52,7 @@ class Run:
     data: RestorationDataModule
     module: RestorationModule
     trainer: Trainer
-    frechet: FrechetDistance | None
+    evaluation: Evaluation
 
 
 def train(config: DictConfig) -> Report | None:
@@ -102,11 +103,13 @@ def build(config: dict[str, Any], folder: Path) -> Run:
         compile=config["compile"],
     )
     frechet = encoder_distance(config["backbone"].get("encoder"))
+    dtype = autocast_dtype(config["trainer"]["precision"])
+    evaluation = instantiate(config["evaluation"], frechet=frechet, dtype=dtype)
     trainer = instantiate(config["trainer"], callbacks=_callbacks(config, frechet), logger=_loggers(config))
     size = sum(parameter.numel() for parameter in module.parameters())
     log.info("%s: %s parameters", type(restorer.backbone).__name__, f"{size:,}")
     log.info("%s steps, validation every %s", trainer.max_steps, trainer.val_check_interval)
-    return Run(config, folder, data, module, trainer, frechet)
+    return Run(config, folder, data, module, trainer, evaluation)
 
 
 def _callbacks(config: dict[str, Any], frechet: FrechetDistance | None) -> list[Callback]:
@@ -129,9 +132,7 @@ def evaluate(run: Run, seconds: float) -> Report:
     config, module, steps = run.config, run.module, run.trainer.global_step
     best = run.folder / "checkpoints" / "best.ckpt"
     restorer = Restorer.load(best if best.is_file() else best.with_name("last.ckpt"), module.device)
-    dtype = autocast_dtype(config["trainer"]["precision"])
-    evaluation = instantiate(config["evaluation"], frechet=run.frechet, dtype=dtype)
-    result = evaluation(restorer, run.data.batches("test", module.device))
+    result = run.evaluation(restorer, run.data.batches("test", module.device))
     facts = {
         "images_seen": config["run"]["images_before"] + module.images_seen,
         "steps": steps,

@@ -1,4 +1,4 @@
-"""The restore command: what comes out of each kind of file, and what it says when it cannot."""
+"""The restore command: what it writes, and what it says if it cannot. The kinds of files: test_picture.py."""
 
 import os
 import subprocess
@@ -8,19 +8,32 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers import blank_context, run_command
+from helpers import run_command
 from PIL import Image
 from torch import Tensor, nn
 
-from restoration.backbone import Context
 from restoration.errors import UserError
-from restoration.restore import Task, main, plan, read, restore_pictures, write
+from restoration.estimator import Identity
+from restoration.flow import ConditionalField, to_model
+from restoration.picture import read, write
+from restoration.restore import Task, main, plan, restore_pictures
 from restoration.restorer import Restorer
 from restoration.sampler import Euler, Midpoint
+from restoration.tiling import Tiles
+
+
+class Still(ConditionalField):
+    """A flow that stands still."""
+
+    def velocity(self, x_t: Tensor, t: Tensor, r: Tensor | None = None) -> Tensor:
+        return torch.zeros_like(x_t)
+
+    def training_pair(self, x_0: Tensor, x_1: Tensor, x_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        raise NotImplementedError
 
 
 class Untouched(Restorer):
-    """A flow that stands still on the degraded image: every file must come back as it was."""
+    """Starts at the degraded image and stays there: every file must come back as it was."""
 
     stride = 8  # type: ignore[assignment]
     noise = 0.0
@@ -30,12 +43,12 @@ class Untouched(Restorer):
         self.anchor = nn.Parameter(torch.zeros(()))
         self.sampler = Euler(nfe=1)
 
-    def encode(self, degraded: Tensor, start: tuple[Tensor, Tensor] | None = None) -> Context:
-        y = self.to_model(degraded)
-        return blank_context(y, start or (y, torch.full_like(y[:, :1], self.noise)))
-
-    def field(self, context: Context):
-        return lambda x_t, t: torch.zeros_like(x_t)
+    def field(
+        self, degraded: Tensor, mask: Tensor | None = None, start: tuple[Tensor, Tensor] | None = None
+    ) -> ConditionalField:
+        images = to_model(degraded)
+        mean, sigma = start or (images, torch.full_like(images[:, :1], self.noise))
+        return Still(network=lambda x_in, t, r: x_in, estimate=Identity()(images), mean=mean, sigma=sigma)
 
 
 class Noisy(Untouched):
@@ -47,72 +60,24 @@ def pixels(*shape: int, seed: int = 0, dtype: type = np.uint8) -> np.ndarray:
 
 
 def through(tmp_path: Path, source: Path, restorer: Restorer | None = None, **options) -> Image.Image:
-    """The picture that comes back for one file."""
+    """The result for one file."""
     target = tmp_path / "restored" / f"{source.stem}.png"
     assert restore_pictures(restorer or Untouched(), [Task(source, source.name, target)], **options) == {}
     return Image.open(target)
 
 
-@pytest.mark.parametrize(
-    "mode, shape",
-    [("L", (13, 21)), ("RGB", (13, 21, 3)), ("LA", (13, 21, 2)), ("RGBA", (13, 21, 4))],
-)
-def test_a_png_comes_back_in_kind(tmp_path: Path, mode: str, shape: tuple[int, ...]):
-    Image.fromarray(pixels(*shape)).save(tmp_path / "a.png")
-    result = through(tmp_path, tmp_path / "a.png")
-    assert result.mode == mode
-    np.testing.assert_array_equal(np.asarray(result), pixels(*shape))
-
-
-def test_sixteen_bit_grey_keeps_every_level(tmp_path: Path):
-    levels = pixels(16, 24, dtype=np.uint16)
-    for name in ("a.png", "b.tif"):
-        Image.fromarray(levels).save(tmp_path / name)
-        result = through(tmp_path, tmp_path / name)
-        assert result.mode == "I;16"
-        np.testing.assert_array_equal(np.asarray(result), levels)
-
-
-@pytest.mark.parametrize("mode", ["1", "P", "CMYK", "YCbCr"])
-def test_other_modes_are_converted(tmp_path: Path, mode: str):
-    path = tmp_path / "a.tif"
-    Image.fromarray(pixels(8, 8, 3)).convert(mode).save(path)
-    expected = Image.open(path).convert("L" if mode == "1" else "RGB")
-    result = through(tmp_path, path)
-    assert result.mode == expected.mode
-    np.testing.assert_array_equal(np.asarray(result), np.asarray(expected))
-
-
-def test_a_transparent_palette_keeps_its_alpha(tmp_path: Path):
-    image = Image.fromarray(pixels(8, 8, 3)).quantize(4)
-    image.save(tmp_path / "a.png", transparency=0)
-    expected = Image.open(tmp_path / "a.png").convert("RGBA")
-    assert 0 < (np.asarray(expected)[..., 3] == 0).mean() < 1
-    np.testing.assert_array_equal(np.asarray(through(tmp_path, tmp_path / "a.png")), np.asarray(expected))
-
-
-def test_exif_orientation_is_applied_once(tmp_path: Path):
-    image = Image.fromarray(pixels(8, 16, 3))
-    exif = Image.Exif()
-    exif[0x0112] = 6  # to be shown turned by 90 degrees clockwise
-    image.save(tmp_path / "a.png", exif=exif)
-    result = through(tmp_path, tmp_path / "a.png")
-    np.testing.assert_array_equal(np.asarray(result), np.rot90(pixels(8, 16, 3), -1))
-    assert 0x0112 not in result.getexif()
-
-
-def test_a_large_picture_is_tiled_without_a_trace(tmp_path: Path):
+def test_a_large_image_shows_no_trace_of_its_tiles(tmp_path: Path):
     Image.fromarray(pixels(70, 150, 3)).save(tmp_path / "a.png")
-    plain = through(tmp_path, tmp_path / "a.png", Noisy(), tile=200)
+    plain = through(tmp_path, tmp_path / "a.png", Noisy(), tiles=Tiles(200, 50))
     whole = np.asarray(plain).copy()
-    tiled = np.asarray(through(tmp_path, tmp_path / "a.png", Noisy(), tile=32, overlap=8, batch_size=3))
+    tiled = np.asarray(through(tmp_path, tmp_path / "a.png", Noisy(), tiles=Tiles(32, 8, 3)))
     # Blending adds up weights in float32: a value on the edge between two levels may fall on either side.
     difference = np.abs(tiled.astype(int) - whole)
     assert difference.max() <= 1 and (difference > 0).mean() < 1e-3
     assert (whole != pixels(70, 150, 3)).mean() > 0.9
 
 
-def test_a_result_does_not_depend_on_its_company(tmp_path: Path):
+def test_a_result_does_not_depend_on_the_other_files(tmp_path: Path):
     source = tmp_path / "photos"
     source.mkdir()
     for number, size in enumerate((16, 16, 24, 16)):
@@ -120,14 +85,14 @@ def test_a_result_does_not_depend_on_its_company(tmp_path: Path):
     outputs = {}
     for batch_size in (1, 3):
         tasks = plan(source, tmp_path / f"restored{batch_size}")
-        assert restore_pictures(Noisy(), tasks, seed=5, batch_size=batch_size) == {}
+        assert restore_pictures(Noisy(), tasks, seed=5, tiles=Tiles(batch_size=batch_size)) == {}
         outputs[batch_size] = [np.asarray(Image.open(task.target)) for task in tasks]
     for alone, together in zip(outputs[1], outputs[3], strict=True):
         np.testing.assert_array_equal(alone, together)
     assert not np.array_equal(*[(read(task.target).image - read(task.source).image).numpy() for task in tasks[:2]])
 
 
-def test_a_folder_keeps_its_tree_and_goes_on_after_a_bad_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_a_folder_keeps_its_tree_and_continues_after_a_bad_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     source = tmp_path / "photos"
     (source / "in" / "deep").mkdir(parents=True)
     Image.fromarray(pixels(8, 8, 3)).save(source / "a.jpg")
@@ -139,7 +104,7 @@ def test_a_folder_keeps_its_tree_and_goes_on_after_a_bad_file(tmp_path: Path, ca
     (source / ".hidden.png").write_text("nor this")
     output = tmp_path / "restored"
     failures = restore_pictures(Untouched(), plan(source, output))
-    assert capsys.readouterr().err == "left out files of other kinds: 1 .txt\n"
+    assert capsys.readouterr().err == "files of other kinds are left out: 1 .txt\n"
     assert list(failures) == ["in/broken.png"] and "\n" not in failures["in/broken.png"]
     written = sorted(path.relative_to(output).as_posix() for path in output.rglob("*") if path.is_file())
     assert written == ["a.jpg.png", "a.webp.png", "in/c.png", "in/deep/b.png"]
@@ -148,7 +113,7 @@ def test_a_folder_keeps_its_tree_and_goes_on_after_a_bad_file(tmp_path: Path, ca
 def test_plan_refuses(tmp_path: Path):
     source = tmp_path / "photos"
     source.mkdir()
-    with pytest.raises(UserError, match="no pictures in"):
+    with pytest.raises(UserError, match="no images in"):
         plan(source, tmp_path / "restored")
     Image.fromarray(pixels(8, 8, 3)).save(source / "a.png")
     with pytest.raises(UserError, match="no input at"):
@@ -156,7 +121,7 @@ def test_plan_refuses(tmp_path: Path):
     for inside in (source, source / "restored"):
         with pytest.raises(UserError, match="inside the input"):
             plan(source, inside)
-    with pytest.raises(UserError, match=r"output new.jpg: pictures are written as PNG; give new.png, or a folder"):
+    with pytest.raises(UserError, match=r"output new.jpg: results are written as PNG; give new.png, or a folder"):
         plan(source / "a.png", Path("new.jpg"))
     with pytest.raises(UserError, match="would replace the input"):
         plan(source / "a.png", source, overwrite=True)
@@ -171,7 +136,7 @@ def test_plan_refuses(tmp_path: Path):
 
 @pytest.fixture
 def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with one picture, and a file that is no checkpoint."""
+    """A folder with one image, and a file that is not a checkpoint."""
     (tmp_path / "photos").mkdir()
     Image.fromarray(pixels(8, 8, 3)).save(tmp_path / "photos" / "a.png")
     (tmp_path / "bad.ckpt").write_bytes(b"not a checkpoint")
@@ -211,11 +176,11 @@ def test_the_command_restores_what_it_can(
     monkeypatch.setattr(Restorer, "load_with_config", lambda *_: (Untouched(), own))
     assert command("checkpoint=c", "input=photos") == 1
     said = capsys.readouterr()
-    assert "skipped b.png: " in said.err and said.out.startswith("restored 1 of 2 pictures into restored")
+    assert "skipped b.png: " in said.err and said.out.startswith("restored 1 of 2 images into restored")
     np.testing.assert_array_equal(np.asarray(Image.open("restored/a.png")), pixels(8, 8, 3))
 
 
-def test_another_sampler_takes_the_place_of_the_checkpoints(desk: Path, monkeypatch: pytest.MonkeyPatch):
+def test_another_sampler_replaces_that_of_the_checkpoint(desk: Path, monkeypatch: pytest.MonkeyPatch):
     restorer, own = Untouched(), {"sampler": {"_target_": "restoration.sampler.Euler", "nfe": 1}}
     monkeypatch.setattr(Restorer, "load_with_config", lambda *_: (restorer, own))
     assert command("checkpoint=c", "input=photos", "sampler.keep=0") == 0

@@ -1,4 +1,4 @@
-"""The train command: what a run leaves, and every mistake as one line."""
+"""The train command: what a run leaves."""
 
 import json
 import os
@@ -13,11 +13,8 @@ from helpers import (
     CONF,
     FEW_PASSES,
     TINY,
-    TINY_NETWORK,
-    TINY_RUN,
     callback_file,
     complaint,
-    composed,
     encoder_file,
     rows,
     run_command,
@@ -26,7 +23,7 @@ from helpers import (
 from omegaconf import OmegaConf
 
 from restoration.restorer import Restorer
-from restoration.train import main, plan
+from restoration.train import main
 
 RUN = Path("outputs/blur_erase/run")
 
@@ -35,7 +32,7 @@ RUN = Path("outputs/blur_erase/run")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run in two stages of eight steps; its working directory."""
     folder = tmp_path_factory.mktemp("finished")
-    # Not 1 and 8, so that what decides follows the evaluation.
+    # Not 1 and 8: the monitored metrics must follow the evaluation.
     arguments = [
         "experiment=blur_erase",
         *TINY,
@@ -59,7 +56,7 @@ def test_the_run_folder_holds_everything(finished: Path):
     assert checkpoints == {"last.ckpt", "best.ckpt", "best_frechet.ckpt"}
     pictures = {path.name for path in (folder / "images").iterdir()}
     assert pictures == {"grid.png", "curve.png", "step_000004.png", "step_000008.png"}
-    assert "stage 2 from step 4" in (folder / "train.log").read_text()
+    assert "stage 2 after 16 images" in (folder / "train.log").read_text()
     saved = OmegaConf.load(folder / "config.yaml")
     assert saved.data.batch_size == 4 and "${" not in (folder / "config.yaml").read_text()
 
@@ -72,7 +69,7 @@ def test_a_regression_becomes_part_of_the_flow_that_starts_from_it(finished: Pat
     before = Restorer.load(regression).state_dict()
     arguments = ["experiment=blur_erase", *TINY, *FEW_PASSES, "trainer.max_steps=3", "source=posterior_mean"]
     assert run_command(main, *arguments, f"source.restorer.path={regression}") == 0
-    # The regression's training counts: batches of 4, as the flow's.
+    # The regression's training counts: batches of 4, as in the flow's.
     steps = torch.load(regression, weights_only=True)["global_step"]
     seen = json.loads((RUN / "metrics.json").read_text())["run"]["images_seen"]
     assert steps > 0 and seen == (steps + 3) * 4
@@ -80,71 +77,11 @@ def test_a_regression_becomes_part_of_the_flow_that_starts_from_it(finished: Pat
     flow = Restorer.load(RUN / "checkpoints" / "best.ckpt")
     inner = flow.source.restorer.state_dict()
     assert list(inner) == list(before) and all(torch.equal(value, before[name]) for name, value in inner.items())
-    assert flow.source.sigma == 0.2 and flow.restore(torch.rand(1, 3, 16, 16), torch.arange(1), 2).isfinite().all()
-    # Nor when the run goes on.
+    assert flow.source.noise_level == 0.2
+    assert flow.restore(torch.rand(1, 3, 16, 16), torch.arange(1), 2).isfinite().all()
+    # Nor when the run is resumed.
     assert run_command(main, "experiment=blur_erase", "name=run", "resume=true", "trainer.max_steps=4") == 0
     assert json.loads((RUN / "metrics.json").read_text())["run"]["images_seen"] == (steps + 4) * 4
-
-
-def test_a_backbone_of_one_s_own_is_one_file_and_one_yaml(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Without an encoder nothing is frozen, and no Fréchet distance is named."""
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "conf" / "backbone").mkdir(parents=True)
-    (tmp_path / "conf" / "backbone" / "plain.yaml").write_text("_target_: helpers.Plain\n")
-    tiny = [argument for argument in (*TINY, *FEW_PASSES) if not argument.startswith("backbone.")]
-    flags = ["--config-dir", str(tmp_path / "conf")]
-    arguments = ["experiment=blur_erase", "backbone=plain", *tiny, "trainer.max_steps=2"]
-    assert run_command(main, *arguments, flags=flags) == 0
-    metrics = json.loads((RUN / "metrics.json").read_text())
-    assert metrics["run"]["parameters"] == 7 * 3 * 9 + 3
-    assert not [name for name in metrics["restored"] if name.startswith("frechet")]
-    assert run_command(main, *arguments, "resume=true", "trainer.max_steps=3", flags=flags) == 0
-
-
-@pytest.mark.parametrize(
-    "arguments, said",
-    [
-        (
-            ["contender=noise", "source=degraded"],
-            "contender=noise is source=noise, but the command line has source=degr",
-        ),
-        (["contender=random_encoder", "backbone.encoder.weights=a1_in1k"], "is backbone.encoder.weights=random, but"),
-        (
-            ["contender=draws_4", "objective.terms.flow.draws=2"],
-            "is objective.terms.flow.draws=4, but the command line ",
-        ),
-    ],
-)
-def test_a_contender_is_what_its_file_says(arguments: list[str], said: str, tmp_path: Path, capsys, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    assert run_command(main, "experiment=blur_erase", *TINY, *arguments) == 2
-    assert said in complaint(capsys)
-
-
-def test_contenders_combine(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.chdir(tmp_path)
-    arguments = ["experiment=blur_erase", *TINY, *FEW_PASSES, "trainer.max_steps=1"]
-    assert run_command(main, *arguments, "contender=[noise,adaptive]") == 0
-    config = OmegaConf.load(RUN / "config.yaml")
-    assert config.source._target_.endswith(".Noise") and config.objective.terms.flow.error._target_.startswith(
-        "restoration.objective.Adaptive"
-    )
-    assert json.loads((RUN / "metrics.json").read_text())["run"]["name"] == "run/noise+adaptive"
-    # Of two that set the same, the first would not be what it says.
-    assert run_command(main, *arguments, "name=other", "contender=[adaptive,log_error]") == 2
-    assert "contender=adaptive is objective.terms.flow" in complaint(capsys)
-
-
-def test_a_budget_counts_images_whatever_a_step_takes():
-    tiny = ["budget.images=1600", "data.batch_size=4", "folder=run", "trainer.accelerator=cpu"]
-    for more, steps, interval in (
-        ([], 400, 100),
-        (["trainer.accumulate_grad_batches=4"], 100, 400),  # batches, as Lightning counts them
-        (["trainer.devices=2", "validations=1"], 200, 200),
-    ):
-        with composed("train", *tiny, "validations=4", *more) as config:
-            plan(config)
-            assert (config.trainer.max_steps, config.trainer.val_check_interval) == (steps, interval)
 
 
 def test_metrics_json_has_what_every_tool_reads(finished: Path):
@@ -171,14 +108,14 @@ def test_metrics_csv_has_losses_by_time_and_learning_rates_by_group(finished: Pa
     columns = set(logged[0])
     assert len({name for name in columns if name.startswith("train/") and "_t" in name}) >= 4, sorted(columns)
     rates = {name: [float(row[name]) for row in logged if row[name]] for name in columns if name.startswith("lr/")}
-    assert set(rates) == {"lr/decoder", "lr/encoder_upper", "lr/encoder_lower"}
-    # What the frozen encoder's groups are logged with is 0.
+    assert set(rates) == {"lr/new", "lr/encoder_upper", "lr/encoder_lower"}
+    # A frozen group is logged with 0.
     assert rates["lr/encoder_upper"][:4] == [0.0] * 4 and min(rates["lr/encoder_upper"][4:]) > 0
-    assert len(rates["lr/decoder"]) == 8 and min(rates["lr/decoder"]) > 0
+    assert len(rates["lr/new"]) == 8 and min(rates["lr/new"]) > 0
     assert len([row for row in logged if row["val/psnr_nfe2"]]) == 2
 
 
-def test_a_checkpoint_is_loaded_as_it_was_judged(finished: Path):
+def test_a_checkpoint_is_loaded_as_it_was_evaluated(finished: Path):
     best = torch.load(finished / RUN / "checkpoints" / "best.ckpt", weights_only=True)
     assert "optimizer_states" not in best and "current_model_state" not in best
     restorer = Restorer.load(finished / RUN / "checkpoints" / "best.ckpt")
@@ -190,86 +127,17 @@ def test_a_run_is_not_overwritten(finished: Path, capsys: pytest.CaptureFixture[
     monkeypatch.chdir(finished)
     before = (RUN / "metrics.json").read_text()
     assert run_command(main, "experiment=blur_erase", *TINY) == 2
-    assert complaint(capsys) == f"{finished / RUN} holds a run; choose another name=…, or go on with it by resume=true"
+    assert complaint(capsys) == f"{finished / RUN} holds a run; choose another name=…, or continue it with resume=true"
     assert (RUN / "metrics.json").read_text() == before
 
 
-@pytest.mark.parametrize(
-    "arguments, said",
-    [
-        (["data.btach_size=3"], "unknown key 'data.btach_size'; did you mean 'batch_size'?"),
-        (["backbone.encoder.weights=missing.safetensors"], "encoder weights not found: missing.safetensors; give a "),
-        (["backbone.encoder.model=resnet34000"], "encoder 'resnet34000' with weights 'random' could not be had"),
-        (["resume=true"], "resume=true, but there is no "),
-        (["data.batch_size=auto"], "data.batch_size=auto needs a CUDA GPU to fill; give a number, such as"),
-        (["data.device=cuda"], "there is no CUDA GPU here; use data.device=cpu"),
-        (["data.batch_size=25"], "data.batch_size=25 on 1 device(s) is more than the 24 training images; make it"),
-        (["corruption.strength=2"], "strength"),
-        (["callbacks.ema.horizon=0"], "callbacks.ema.horizon=0: a share in (0, 1] is needed"),
-        (["data.image_size=???"], "data.image_size"),
-        (["data.image_size=30"], "data.image_size=30 is no multiple of the backbone's stride 16; take 16 or 32"),
-        (["data.image_size=16.5"], "data.image_size=16.5 must be a whole number"),
-        (["validations=0"], "validations=0 must be a whole number, at least 1"),
-        (["trainer.precision=fp16"], "precision=fp16: choose one of auto, 32-true, 16-mixed, bf16-mixed"),
-        (["trainer.logger=false"], "trainer.logger would not be heard; loggers and callbacks are set in the groups"),
-        (["trainer.callbacks=null"], "trainer.callbacks would not be heard"),
-        (["source=posterior_mean"], "give source.restorer.path=…/checkpoints/best.ckpt of a regression"),
-        (["source=posterior_mean", "source.restorer.path=nope.ckpt"], "no checkpoint at nope.ckpt"),
-        (["source=posterior_mean", f"source.restorer.path={__file__}"], "is not a checkpoint of this project"),
-    ],
-    ids=lambda value: value[-1].rpartition("/")[2] if isinstance(value, list) else "",
-)
-def test_a_mistake_is_one_line(
-    arguments: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch
-):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert run_command(main, "experiment=blur_erase", *TINY, *FEW_PASSES, *arguments) == 2
-    assert said in complaint(capsys)
-
-
-def test_a_missing_data_folder_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    arguments = [*TINY_NETWORK, *TINY_RUN, "data=image_folder", "data.root=nowhere"]
-    assert run_command(main, "experiment=blur_erase", *arguments) == 2
-    assert "nowhere" in complaint(capsys)
-
-
-def test_a_damaged_checkpoint_is_not_resumed(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (RUN / "checkpoints").mkdir(parents=True)
-    (RUN / "checkpoints" / "last.ckpt").write_bytes(b"PK\x03\x04 cut short")
-    assert run_command(main, "experiment=blur_erase", *TINY, "resume=true") == 2
-    assert complaint(capsys).startswith(f"{tmp_path / RUN}/checkpoints/last.ckpt is damaged (")
-
-
-def test_a_typo_in_an_experiment_file_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "mine" / "experiment").mkdir(parents=True)
-    file = tmp_path / "mine" / "experiment" / "own.yaml"
-    file.write_text("# @package _global_\ndefaults:\n  - override /data: dead_leaves\ncorruption:\n  strenght: 0.5\n")
-    flags = ["--config-dir", "mine"]
-    assert run_command(main, "experiment=own", flags=flags) == 2
-    assert complaint(capsys) == (
-        "unknown key 'corruption.strenght' (from the file of experiment=own); did you mean 'strength'?"
-    )
-
-
 def test_a_fast_run_ends_well(tmp_path: Path, monkeypatch):
-    """And one number of evaluations will do."""
+    """With a single number of evaluations, not a list."""
     monkeypatch.chdir(tmp_path)
     arguments = ["experiment=blur_erase", *TINY, "trainer.fast_dev_run=true", "evaluation.nfe=2"]
     assert run_command(main, *arguments) == 0
-    assert "the fast run went through" in (RUN / "train.log").read_text()
+    assert "the fast run succeeded" in (RUN / "train.log").read_text()
     assert not (RUN / "metrics.json").exists()
-
-
-def test_a_mistyped_group_lists_its_options(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    assert run_command(main, "corruption=blurr") == 1
-    said = capsys.readouterr().err
-    assert "Could not find 'corruption/blurr'" in said and "Traceback" not in said
-    assert all(path.stem in said for path in (CONF / "corruption").glob("*.yaml"))
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch):
@@ -299,8 +167,8 @@ def test_a_sweep_in_its_own_process(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     assert ended.returncode not in (0, None), ended.stdout + ended.stderr
-    assert "job failed: " in ended.stdout, ended.stdout + ended.stderr
-    assert "7" in ended.stdout.split("job failed: ")[1].splitlines()[0]
+    assert "job failed: " in ended.stderr, ended.stdout + ended.stderr
+    assert "7" in ended.stderr.split("job failed: ")[1].splitlines()[0]
     folders = [tmp_path / RUN / name for name in ("0", "2")]
     for folder, strength in zip(folders, (0.5, 1.0), strict=True):
         assert json.loads((folder / "metrics.json").read_text())["run"]["strength"] == strength
@@ -321,7 +189,7 @@ def test_the_command_line_end_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("PYTHONPATH", str(CONF.parent))
     for module, arguments, said in (
         ("train", ["data.btach_size=3"], "error: unknown key 'data.btach_size'; did you mean 'batch_size'?\n"),
-        ("evaluate", ["checkpoint=none.ckpt"], "error: no checkpoint at none.ckpt; a run leaves checkpoints/best.ckpt"),
+        ("evaluate", ["checkpoint=none.ckpt"], "error: no checkpoint at none.ckpt; a run saves checkpoints/best.ckpt"),
     ):
         command = [sys.executable, "-m", f"restoration.{module}", *arguments]
         ended = subprocess.run(command, cwd=tmp_path, stdin=subprocess.DEVNULL, capture_output=True, text=True)

@@ -6,7 +6,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from restoration.errors import UserError
+from restoration.errors import UserError, whole_number
 
 __all__ = ["FiniteLoss"]
 
@@ -29,9 +29,7 @@ class FiniteLoss(Callback):
     """
 
     def __init__(self, patience: int = 1) -> None:
-        if patience < 1:
-            raise UserError(f"callbacks.finite_loss.patience={patience}: it must be at least 1")
-        self.patience = patience
+        self.patience = whole_number("callbacks.finite_loss.patience", patience, 1)
         self._names: list[str] = []
         self._run: Tensor | None = None
 

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from restoration.batch import Batch
-from restoration.errors import UserError
+from restoration.errors import whole_number
 from restoration.keyed import fold
 from restoration.metrics.pictures import picture_grid
 
@@ -32,14 +32,15 @@ class ImageGrid(Callback):
         nfe: network evaluations; one column each.
         folder: of the files; None is `images` in the trainer's `default_root_dir`.
         seed: of the sampling noise.
+
+    Raises:
+        UserError: images is not a whole number from 1 up.
     """
 
     def __init__(
         self, images: int = 8, nfe: Sequence[int] = (1, 8), folder: str | Path | None = None, seed: int = 0
     ) -> None:
-        if images < 1:
-            raise UserError(f"callbacks.image_grid.images={images}: it must be at least 1")
-        self.images = images
+        self.images = whole_number("callbacks.image_grid.images", images, 1)
         self.nfe = [int(steps) for steps in nfe]
         self.folder = folder
         self.seed = seed

@@ -11,7 +11,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ThroughputMonitor
 
 from restoration.batch import Batch
-from restoration.errors import UserError
+from restoration.errors import whole_number
 
 __all__ = ["DataWait", "Throughput", "count_flops"]
 
@@ -19,17 +19,27 @@ log = logging.getLogger(__name__)
 
 
 class Throughput(ThroughputMonitor):
-    """Lightning's `ThroughputMonitor` for batches of images: logs `train/device/items_per_sec` and on known GPUs `mfu`.
+    """Lightning's `ThroughputMonitor` for batches of images, in training.
 
-    On a GPU the floating-point operations of a step are counted at its start and whenever parameters are unfrozen.
+    Logs `train/device/samples_per_sec`, which is images per second, and on known GPUs `train/device/mfu`. On a GPU the
+    floating-point operations of a step are counted at its start and whenever parameters are unfrozen.
 
     Args:
         window_size: steps that the figures are means over.
+
+    Raises:
+        UserError: window_size below 2.
     """
 
     def __init__(self, window_size: int = 50) -> None:
+        whole_number("callbacks.throughput.window_size", window_size, 2)
         super().__init__(batch_size_fn=len, window_size=window_size)
         self._trained = 0
+
+    def _compute(self, trainer: Trainer, iter_num: int | None = None) -> None:
+        # Lightning logs validation too, with the number of a validation batch as the step.
+        if trainer.training:
+            super()._compute(trainer, iter_num)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
         if self.available_flops is None:
@@ -69,9 +79,7 @@ class DataWait(Callback):
     """
 
     def __init__(self, every_n_steps: int = 50, bottleneck: float = 0.3) -> None:
-        if every_n_steps < 1:
-            raise UserError(f"callbacks.data_wait.every_n_steps={every_n_steps}: it must be at least 1")
-        self.every_n_steps = every_n_steps
+        self.every_n_steps = whole_number("callbacks.data_wait.every_n_steps", every_n_steps, 1)
         self.bottleneck = bottleneck
         self._warned = False
         self._clear()

@@ -151,9 +151,11 @@ class RestorationDataModule(LightningDataModule):
                 f"data.batch_size={self.batch_size} on {world} device(s) is more than the {len(store)} training "
                 "images; make it smaller"
             )
-        progress = self.trainer.fit_loop.epoch_loop.batch_progress
-        if self.trainer.fit_loop.restarting and not progress.is_last_batch:
-            batches.resume(self.trainer.current_epoch, progress.current.processed)  # type: ignore[attr-defined]
+        progress: Any = self.trainer.fit_loop.epoch_loop.batch_progress
+        # An interrupt in the last batch leaves it fetched but not processed.
+        over = progress.is_last_batch and progress.current.processed == progress.current.ready
+        if self.trainer.fit_loop.restarting and not over:
+            batches.resume(self.trainer.current_epoch, progress.current.processed)
         gather = _Gather(store, "train", pixels=self._resident is None)
         return DataLoader(gather, sampler=batches, batch_size=None)
 

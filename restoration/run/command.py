@@ -24,6 +24,8 @@ __all__ = ["CONF", "command", "hydra_command", "output_folder", "user_message"]
 
 log = logging.getLogger(__name__)
 
+_INSTALLED = {"site-packages", "dist-packages"}
+
 # A wheel carries the folder inside the package; in the repository it stands beside it.
 _PACKAGE = Path(__file__).parents[1]
 CONF = next(folder for folder in (_PACKAGE / "conf", _PACKAGE.parent / "conf") if (folder / "train.yaml").is_file())
@@ -41,33 +43,35 @@ def output_folder(folder: Path) -> Path:
 def user_message(error: BaseException) -> str | None:
     """The one line for the user, if the error is one that the user can fix; None for a programmer's error.
 
-    A `UserError` anywhere in the chain of causes, an invalid config, and arguments that a constructor refuses are the
-    user's. Any other exception inside a constructor or a step is not.
+    A `UserError` anywhere in the chain of causes, an invalid config, and arguments that a library's constructor refuses
+    are the user's. Any other exception inside a constructor or a step is not.
     """
     link: BaseException | None = error
     while link is not None:
         if isinstance(link, UserError):
             return str(link)
         link = link.__cause__
-    if isinstance(error, InstantiationException):
-        cause, key = error.__cause__, str(error).rpartition("full_key: ")[2] if "full_key: " in str(error) else ""
-        if cause is not None and not _is_validation(cause):
-            return None
-        reason = str(cause or error).splitlines()[0]
-        return f"{key}: {reason}" if key else reason
-    return str(error).splitlines()[0] if isinstance(error, OmegaConfBaseException | HydraException) else None
+    lines = str(error).splitlines() or [type(error).__name__]
+    if isinstance(error, InstantiationException) and error.__cause__ is not None:
+        target = lines[0].split("'")[1] if "'" in lines[0] else "config"
+        refusal = _refusal(error.__cause__)
+        return refusal and f"{target}: {refusal}"
+    if isinstance(error, OmegaConfBaseException):
+        return f"{error.full_key}: {lines[0]}" if error.full_key else lines[0]
+    return lines[0] if isinstance(error, HydraException) else _refusal(error)
 
 
-def _is_validation(error: BaseException) -> bool:
-    """Whether a constructor refused its arguments: a wrong call, or a library's own check.
+def _refusal(error: BaseException) -> str | None:
+    """The error's first line if an object of the config refused its arguments: a wrong call, or a library's own check.
 
-    That is so if no line of this package or of a user's code ran between the call and the error.
+    None if a line of this package or of a user's code ran between Hydra's call and the error.
     """
     files = [Path(frame.filename) for frame in traceback.extract_tb(error.__traceback__)]
     calls = [number for number, file in enumerate(files) if file.is_relative_to(Path(hydra.__file__).parent)]
-    inside = files[max(calls, default=-1) + 1 :]
-    library = all("site-packages" in file.parts and not file.is_relative_to(_PACKAGE) for file in inside)
-    return isinstance(error, TypeError | ValueError | MisconfigurationException) and library
+    inside = files[max(calls, default=0) + 1 :]
+    library = all(_INSTALLED & set(file.parts) and not file.is_relative_to(_PACKAGE) for file in inside)
+    refused = calls and library and isinstance(error, TypeError | ValueError | MisconfigurationException)
+    return (str(error).splitlines() or [type(error).__name__])[0] if refused else None
 
 
 def command(task: Callable[..., Any]) -> Callable[..., Any]:
@@ -90,12 +94,10 @@ def command(task: Callable[..., Any]) -> Callable[..., Any]:
                 # A kept exception keeps its frames, and they keep the model.
                 traceback.clear_frames(error.__traceback__)
                 raise
-            if os.environ.get("HYDRA_FULL_ERROR"):
-                raise
-            if message is not None:
+            if message is not None and not os.environ.get("HYDRA_FULL_ERROR"):
                 print(f"error: {message}", file=sys.stderr)
                 sys.exit(2)
-            if not logging.getLogger().hasHandlers():
+            if not (HydraConfig.initialized() and logging.getLogger().hasHandlers()):
                 raise
             log.critical("%s", type(error).__name__, exc_info=error)
             sys.exit(1)

@@ -1,12 +1,16 @@
 """Strict config keys: every key exists in the defaults or is accepted by its `_target_`."""
 
+import importlib
 import inspect
+import logging
 import os
+import traceback
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+import hydra
 from hydra import compose
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.types import Quote, QuotedString
@@ -17,6 +21,12 @@ from restoration.errors import UserError
 from restoration.run.overrides import Overrides, leaves
 
 __all__ = ["allow_any_key", "changed", "check_ablations", "check_keys", "reference_config"]
+
+# `get_object` logs the errors that it raises.
+logging.getLogger(get_object.__module__).setLevel(logging.CRITICAL)
+
+# Where the code that imports a `_target_` is.
+_LOADERS = ("<frozen importlib", *(str(Path(file).parent) for file in (importlib.__file__, hydra.__file__) if file))
 
 # Keys that hold a file or a folder.
 PATHS = (
@@ -59,9 +69,20 @@ def reference_config() -> DictConfig:
     return compose(config_name, overrides=choices)
 
 
-def _accepted(target: str) -> set[str] | None:
-    """Keyword names that a `_target_` takes; None if it takes any."""
-    called = get_object(target)
+def _accepted(target: str, path: str) -> set[str] | None:
+    """Keyword names that a `_target_` takes; None if it takes any.
+
+    Raises:
+        UserError: there is no such object. An error inside its module stays an ImportError.
+    """
+    try:
+        called = get_object(target)
+    except ImportError as error:
+        cause = error.__cause__
+        files = [frame.filename for frame in traceback.extract_tb(cause.__traceback__)] if cause else []
+        if all(file.startswith(_LOADERS) for file in files):
+            raise UserError(f"{path}._target_={target} does not exist ({cause}); correct the name") from error
+        raise
     parameters = inspect.signature(called.__init__ if inspect.isclass(called) else called).parameters
     if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()):
         return None
@@ -76,7 +97,7 @@ def _unknown(config: Any, reference: Any, path: str) -> Iterator[tuple[str, list
     # `weights: {}` in a file takes names of the user's choice; the object that receives them checks them.
     filled = isinstance(reference, Mapping) and not reference and target is None
     reference = reference if isinstance(reference, Mapping) else {}
-    accepted = _accepted(target) if isinstance(target, str) else set()
+    accepted = _accepted(target, path) if isinstance(target, str) else set()
     for key, value in config.items():
         inner = f"{path}.{key}" if path else str(key)
         # Named objects may be added to a mapping of objects; the keys of each are checked against its target.

@@ -17,7 +17,7 @@ from restoration.run.hardware import resolve_precision
 from restoration.run.overrides import Overrides
 from restoration.training.batch_size import largest_batch_size
 
-__all__ = ["describe_run", "resolve"]
+__all__ = ["describe_run", "resolve", "run_label"]
 
 log = logging.getLogger(__name__)
 
@@ -26,13 +26,19 @@ def describe_run(config: DictConfig) -> None:
     """Fills in `config.run`: the names under which a new run appears in tables, logs and dashboards."""
     hydra = HydraConfig.get()
     choices = hydra.runtime.choices
-    job = hydra.job.num if hydra.mode == RunMode.MULTIRUN else None
     ablation = "+".join(Overrides().ablations) or None
-    label = "/".join(str(part) for part in (config.name, job, ablation) if part is not None)
+    label = run_label(config, ablation)
     names = {group: choices[group] for group in ("experiment", "data", "corruption")}
-    group = None if job is None else str(config.name)
+    group = str(config.name) if hydra.mode == RunMode.MULTIRUN else None
     with open_dict(config):
         config.run = {**names, "ablation": ablation, "label": label, "group": group, "derived": [], "images_before": 0}
+
+
+def run_label(config: DictConfig, ablation: str | None) -> str:
+    """The run's name in tables and dashboards: that of its folder, with the ablation."""
+    hydra = HydraConfig.get()
+    job = hydra.job.num if hydra.mode == RunMode.MULTIRUN else None
+    return "/".join(str(part) for part in (config.name, job, ablation) if part is not None)
 
 
 def resolve(config: DictConfig) -> dict[str, Any]:
@@ -68,8 +74,9 @@ def _check(config: DictConfig) -> None:
     whole_number("validations", config.validations, 1)
     if config.trainer.precision != "auto":
         resolve_precision(config.trainer.precision, config.trainer.get("accelerator", "auto"))
-    if "source.restorer.path" in OmegaConf.missing_keys(config):
-        raise UserError("give source.restorer.path=…/checkpoints/best.ckpt of a regression")
+    for key in OmegaConf.missing_keys(config):
+        example = "…/checkpoints/best.ckpt of a regression" if key == "source.restorer.path" else "…"
+        raise UserError(f"{key} is missing; give {key}={example}")
 
 
 def _fill(config: DictConfig, key: str, derive: Any) -> None:
@@ -97,7 +104,7 @@ def _max_steps(config: DictConfig) -> int:
 def _val_check_interval(config: DictConfig) -> int | float:
     steps = config.trainer.max_steps
     if steps <= 0:
-        config.trainer.check_val_every_n_epoch = 1
+        _fill(config, "trainer.check_val_every_n_epoch", lambda _: 1)
         return 1.0
     # A short run is validated once, at its end: before step 100 there is little to see.
     return min(steps, max(100, steps // config.validations)) * _accumulated(config)  # Lightning counts batches

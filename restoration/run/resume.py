@@ -8,6 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from restoration.errors import UserError
 from restoration.run.overrides import Overrides, below, leaves
+from restoration.run.resolve import run_label
 
 __all__ = ["last_checkpoint", "resumed"]
 
@@ -18,7 +19,7 @@ _FIXED = (
 )
 _FREE = ("data.root", "data.device", "data.eval_batch_size", "backbone.encoder.weights", "source.restorer.path")
 # Derived from the length of the run, which may change.
-_LENGTH = ("trainer.max_steps", "trainer.val_check_interval")
+_LENGTH = ("trainer.max_steps", "trainer.val_check_interval", "trainer.check_val_every_n_epoch")
 
 
 def last_checkpoint(config: DictConfig, folder: Path) -> Path | None:
@@ -70,10 +71,14 @@ def resumed(config: DictConfig, checkpoint: Path, folder: Path) -> DictConfig:
         fixed = below(key, overrides.keys) and below(key, _FIXED) and not below(key, _FREE)
         if fixed and (old := before.get(key)) != (new := now.get(key)):
             raise UserError(f"resume=true: this run has {key}={old}, not {new}; leave it out, or start a new run")
-    for key in set(_LENGTH) & set(begun.run.derived):
-        OmegaConf.update(begun, key, None)
+    for key in _LENGTH:
+        # A budget given now replaces a number of steps given before.
+        if key in begun.run.derived or (key == "trainer.max_steps" and overrides.given("budget")):
+            OmegaConf.update(begun, key, None)
     begun.run.derived = [key for key in begun.run.derived if key not in _LENGTH]
     for key in overrides.keys:
         if key not in ("experiment", "ablation") and not key.startswith("hydra"):
             OmegaConf.update(begun, key, OmegaConf.select(config, key), merge=False, force_add=True)
+    if overrides.given("name"):
+        begun.run.label = run_label(begun, begun.run.ablation)
     return begun

@@ -39,7 +39,8 @@ class RestorationModule(LightningModule):
 
     The parameter groups of the restorer carry their own `peak_lr`, `start_images` and `end_images` (None: the end of
     the run), between which the schedule runs. They are part of the optimiser's state, so a resumed run continues with
-    them. Further optimisers (a discriminator's, say) may stand beside it; their groups have no `peak_lr`.
+    them. Further optimisers (a discriminator's, say) may stand beside it; their groups have no `peak_lr`. Step them
+    through `self.optimizers(use_pl_optimizer=False)`: Lightning counts every other step towards `max_steps`.
 
     Args:
         restorer: what is trained.

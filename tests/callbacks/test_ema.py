@@ -84,10 +84,10 @@ def test_buffers_are_copied_exactly(tmp_path: Path):
     """Averaging would round the counters of batches."""
     ema, module = EMA(horizon=0.5), tiny_module("random")
     fit(module, tmp_path, [ema], max_steps=4)
-    averaged = dict(ema._average_model.module.named_buffers())
-    counters = {name: value for name, value in module.named_buffers() if name.endswith("num_batches_tracked")}
-    assert counters and all(int(value) == 4 for value in counters.values())
-    assert all(torch.equal(value, averaged[name]) for name, value in module.named_buffers())
+    averaged, buffers = dict(ema._average_model.module.named_buffers()), dict(module.restorer.named_buffers())
+    counters = [int(value) for name, value in buffers.items() if name.endswith("num_batches_tracked")]
+    assert counters and set(counters) == {4}
+    assert all(torch.equal(value, averaged[name]) for name, value in buffers.items())
 
 
 def test_the_checkpoint_and_what_is_loaded_from_it_are_the_average(tmp_path: Path):
@@ -102,6 +102,21 @@ def test_the_checkpoint_and_what_is_loaded_from_it_are_the_average(tmp_path: Pat
         {f"restorer.{name}": value for name, value in restorer.state_dict().items()}, witness.validated
     )
     assert not restorer.training
+
+
+def test_only_the_restorer_is_averaged(tmp_path: Path):
+    """A term's own parameters, such as a discriminator's, stay out of the average and as they are in a checkpoint."""
+    ema, module = EMA(horizon=1.0), tiny_module()
+    module.objective.extra = nn.Linear(2, 2)
+    fit(module, tmp_path, [ema, LastCheckpoint(tmp_path)], max_steps=2)
+    names = set(ema._average_model.module.state_dict())
+    assert names == set(module.restorer.state_dict())
+    saved = torch.load(tmp_path / "last.ckpt", weights_only=True)
+    assert {name for name in saved["state_dict"] if not name.startswith("restorer.")} == {
+        "objective.extra.weight",
+        "objective.extra.bias",
+    }
+    assert saved["current_model_state"].keys() == {f"restorer.{name}" for name in names}
 
 
 def test_an_exception_in_validation_leaves_the_two_in_their_places(tmp_path: Path):

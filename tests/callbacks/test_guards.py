@@ -1,4 +1,4 @@
-"""A loss that is not finite ends the training with its step and its term."""
+"""A loss that is not finite ends the training; the error names the step and the terms."""
 
 from types import SimpleNamespace
 
@@ -9,6 +9,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import nn
 
 from restoration.callbacks.guards import FP16_PATIENCE, FiniteLoss
+from restoration.errors import UserError
 
 
 class Module(pl.LightningModule):
@@ -39,17 +40,17 @@ def fit(tmp_path, bad, patience=1, *more) -> pl.Trainer:
 
 
 def test_names_the_step_and_the_term(tmp_path):
-    with pytest.raises(FloatingPointError, match=r"not finite at step 4 \(loss, perceptual\)"):
+    with pytest.raises(UserError, match=r"not finite at step 4 \(loss, perceptual\)"):
         fit(tmp_path, (3,))
 
 
 def test_patience_counts_consecutive_steps(tmp_path):
     assert fit(tmp_path, (), 3).global_step == 8
-    with pytest.raises(FloatingPointError, match="at step 6 in 3 steps in a row"):
+    with pytest.raises(UserError, match="at step 6 in 3 steps in a row"):
         fit(tmp_path, (3, 4, 5), 3)
 
 
-def judge(guard: FiniteLoss, losses, scaler=None) -> int:
+def survived(guard: FiniteLoss, losses, scaler=None) -> int:
     """Steps survived when fed these losses directly."""
     trainer = SimpleNamespace(precision_plugin=SimpleNamespace(scaler=scaler), global_step=0)
     guard.on_fit_start(trainer, None)
@@ -61,20 +62,25 @@ def judge(guard: FiniteLoss, losses, scaler=None) -> int:
 
 
 def test_interrupted_runs_of_bad_steps_and_odd_terms_pass():
-    assert judge(FiniteLoss(2), [1.0, float("inf"), 1.0, float("nan"), 1.0]) == 5
-    with pytest.raises(FloatingPointError, match="at step 2"):
-        judge(FiniteLoss(2), [1.0, float("inf"), float("nan"), 1.0])
+    assert survived(FiniteLoss(2), [1.0, float("inf"), 1.0, float("nan"), 1.0]) == 5
+    with pytest.raises(UserError, match="at step 2"):
+        survived(FiniteLoss(2), [1.0, float("inf"), float("nan"), 1.0])
 
 
 def test_a_gradient_scaler_may_look_for_its_level():
     overflow = [float("inf")] * (FP16_PATIENCE - 1)
-    assert judge(FiniteLoss(), [*overflow, 1.0], scaler=object()) == FP16_PATIENCE
-    with pytest.raises(FloatingPointError, match=f"{FP16_PATIENCE} steps in a row"):
-        judge(FiniteLoss(), [*overflow, float("inf")], scaler=object())
+    assert survived(FiniteLoss(), [*overflow, 1.0], scaler=object()) == FP16_PATIENCE
+    with pytest.raises(UserError, match=f"{FP16_PATIENCE} steps in a row"):
+        survived(FiniteLoss(), [*overflow, float("inf")], scaler=object())
+
+
+def test_a_patience_below_one_is_refused():
+    with pytest.raises(UserError, match="callbacks.finite_loss.patience=0 must be a whole number, at least 1"):
+        FiniteLoss(0)
 
 
 def test_no_checkpoint_of_broken_weights(tmp_path):
     saving = ModelCheckpoint(tmp_path / "kept", every_n_train_steps=1, save_top_k=-1, save_on_exception=True)
-    with pytest.raises(FloatingPointError):
+    with pytest.raises(UserError):
         fit(tmp_path, (3,), 1, saving)
     assert len(list((tmp_path / "kept").iterdir())) == 3

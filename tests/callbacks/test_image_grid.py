@@ -1,4 +1,4 @@
-"""The validation picture: same images each time, in the run folder, and never fatal."""
+"""The grid of validation images: the same images each time, in the run folder; a failure to send it is not fatal."""
 
 import logging
 

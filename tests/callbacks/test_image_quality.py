@@ -9,6 +9,7 @@ from torch.utils.data import DataLoader
 
 from restoration.batch import Batch
 from restoration.callbacks.image_quality import ImageQuality
+from restoration.errors import UserError
 from restoration.metrics.frechet import FrechetDistance, frechet_distance
 from restoration.metrics.image import psnr, psnr_region, ssim
 
@@ -86,7 +87,7 @@ def test_means_are_exact_over_unequal_batches_and_images_with_a_hole(tmp_path):
     assert float(runner.callback_metrics["val/psnr_identity"]) == pytest.approx(float(psnr(degraded, clean).mean()))
 
 
-def test_without_holes_nothing_is_said_about_them(tmp_path):
+def test_without_holes_their_metrics_are_left_out(tmp_path):
     runner = trainer(tmp_path, ImageQuality(nfe=(1,)))
     runner.validate(Module(), loader(batches((2,), hole=False)), verbose=False)
     assert "val/psnr_nfe1" in runner.callback_metrics and "val/psnr_hole_nfe1" not in runner.callback_metrics
@@ -124,9 +125,24 @@ def test_frechet_over_the_whole_set_and_clean_features_once(tmp_path):
     assert not any("frechet" in name or "encoder" in name for name in module.state_dict())
 
 
+def test_checkpoints_and_stages_watch_the_first_and_the_last_nfe(tmp_path):
+    quality = ImageQuality(nfe=(4, 1), frechet=FrechetDistance(Maps(), "frechet_maps"))
+    runner = trainer(tmp_path, quality)
+    runner.validate(Module(), loader(batches((5, 3))), verbose=False)
+    logged = runner.callback_metrics
+    assert logged["val/psnr"] == logged["val/psnr_nfe4"] != logged["val/psnr_nfe1"]
+    assert logged["val/frechet"] == logged["val/frechet_nfe1"] != logged["val/frechet_nfe4"]
+
+
+@pytest.mark.parametrize("nfe", [(), (0,), (4, -1)])
+def test_impossible_numbers_of_evaluations_are_refused(nfe: tuple[int, ...]):
+    with pytest.raises(UserError, match=r"callbacks.image_quality.nfe=\[.*\]: give whole numbers from 1 up"):
+        ImageQuality(nfe=nfe)
+
+
 def test_early_stopping_sees_it(tmp_path):
-    stopping = EarlyStopping("val/psnr_nfe1", mode="max", patience=1)
+    stopping = EarlyStopping("val/psnr", mode="max", patience=1)
     runner = trainer(tmp_path, ImageQuality(nfe=(1,)), stopping, num_sanity_val_steps=1)
     runner.fit_loop.max_epochs = 9
     runner.fit(Module(), loader(batches((2,))), loader(batches((2,))))
-    assert runner.current_epoch == 2  # nothing is learnt, so one epoch of patience ends it
+    assert runner.current_epoch == 2  # nothing is learned, so one epoch of patience ends it

@@ -30,18 +30,21 @@ EPOCHS = [
 slow = pytest.mark.slow
 
 
-def run(folder: Path, weights: Path, *arguments: str, flags: Iterable[str] = ()) -> tuple[int, Path]:
+def run(
+    folder: Path, weights: Path, *arguments: str, flags: Iterable[str] = (), wandb: bool = False
+) -> tuple[int, Path]:
     """Runs the train command with `folder` as its working directory; the exit status and the run folder."""
     folder.mkdir(exist_ok=True)
+    job = [argument for argument in JOB if not (wandb and argument.startswith("logger.wandb"))]
     steps = [] if any("max_" in argument for argument in arguments) else ["trainer.max_steps=14"]
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        status = run_command(main, *JOB, f"backbone.encoder.weights={weights}", *steps, *arguments, flags=flags)
+        status = run_command(main, *job, f"backbone.encoder.weights={weights}", *steps, *arguments, flags=flags)
     return status, folder / "outputs" / "blur_erase" / "run"
 
 
 def validations(folder: Path) -> dict[int, dict[str, str]]:
-    """What every validation logged, by step; the latest word on a step counts."""
+    """What every validation logged, by step; the last row of a step counts."""
     return {
         int(row["step"]): {name: value for name, value in row.items() if name.startswith("val/")}
         for row in rows(folder)
@@ -50,8 +53,8 @@ def validations(folder: Path) -> dict[int, dict[str, str]]:
 
 
 def kept(state: dict[str, dict]) -> dict[str, dict]:
-    """The callbacks' states without ModelCheckpoint's, which name the folder."""
-    return {name: value for name, value in state["callbacks"].items() if "ModelCheckpoint" not in name}
+    """The callbacks' states without those of the best checkpoints, which name the folder."""
+    return {name: value for name, value in state["callbacks"].items() if "BestCheckpoint" not in name}
 
 
 def assert_same_end(resumed: Path, whole: Path) -> None:
@@ -105,14 +108,14 @@ def test_the_uninterrupted_run_sees_every_image_once_an_epoch(whole: Path):
         pytest.param(12, False, 2, id="at an epoch's end with validation to come", marks=slow),
     ],
 )
-def test_sigterm_then_resume_ends_as_if_nothing_had_happened(
+def test_sigterm_then_resume_ends_as_the_uninterrupted_run(
     step: int, in_validation: bool, stage: int, whole: Path, weights: Path, tmp_path: Path, monkeypatch
 ):
     flags = callback_file(tmp_path / "conf", "helpers.Kill", step=step, in_validation=in_validation)
     status, folder = run(tmp_path, weights, "callbacks=extended", flags=flags)
     assert status == 143
     assert (
-        "go on with: python -m restoration.train experiment=blur_erase name=run resume=true"
+        "stopped; continue with: python -m restoration.train experiment=blur_erase name=run resume=true"
         in (folder / "train.log").read_text()
     )
     stopped = last(folder)
@@ -123,7 +126,7 @@ def test_sigterm_then_resume_ends_as_if_nothing_had_happened(
     logged = [row["train/loss"] for row in rows(folder) if row["train/loss"]]
     assert len(logged) == step
 
-    # The run's own config goes on, whatever it was begun with.
+    # The config comes from the checkpoint, whatever the run was started with.
     monkeypatch.chdir(tmp_path)
     assert run_command(main, "experiment=blur_erase", "name=run", "resume=true") == 0
     assert_same_end(folder, whole)
@@ -162,7 +165,7 @@ def whole_epochs(tmp_path_factory: pytest.TempPathFactory, weights: Path) -> Pat
 def test_runs_of_whole_epochs_resume_too(
     step: int, in_validation: bool, whole_epochs: Path, weights: Path, tmp_path: Path
 ):
-    """Lightning then counts the steps by making the training loader: too early, it would not know where to go on."""
+    """Lightning then counts the steps by making the training loader; made too early, its first batch would be wrong."""
     flags = callback_file(tmp_path / "conf", "helpers.Kill", step=step, in_validation=in_validation)
     assert run(tmp_path, weights, *EPOCHS, "callbacks=extended", flags=flags)[0] == 143
     status, resumed = run(tmp_path, weights, *EPOCHS, "resume=true")
@@ -176,10 +179,10 @@ def test_runs_of_whole_epochs_resume_too(
         ("seed=1", "resume=true: this run has seed=0, not 1; leave it out, or start a new run"),
         ("backbone.widths=[32,16,16,16]", "this run has backbone.widths=[16, 16, 16, 16], not [32, 16, 16, 16]"),
         ("source=degraded", "this run has source._target_=restoration.flow.Noise, not restoration.flow.Degraded"),
-        ("contender=draws_4", "this run has contender=None, not draws_4; leave it out"),
+        ("ablation=draws_4", "this run has ablation=None, not draws_4; leave it out"),
     ],
 )
-def test_another_run_is_not_gone_on_with(
+def test_a_different_run_is_not_resumed(
     asked: str, said: str, whole: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.chdir(whole.parents[2])
@@ -189,7 +192,7 @@ def test_another_run_is_not_gone_on_with(
     assert (whole / "config.yaml").read_text() == before
 
 
-def test_a_moved_run_goes_on_where_it_is_now(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_moved_run_resumes_in_its_new_folder(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     moved = tmp_path / "outputs" / "blur_erase" / "moved"
     shutil.copytree(whole, moved)
     monkeypatch.chdir(tmp_path)
@@ -199,18 +202,17 @@ def test_a_moved_run_goes_on_where_it_is_now(whole: Path, tmp_path: Path, monkey
     assert json.loads((moved / "metrics.json").read_text())["run"]["name"] == "moved"
 
 
-def test_a_finished_run_goes_on_with_more_steps(weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_finished_run_continues_with_more_steps(weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     without_account(monkeypatch, tmp_path)
-    online = ["++logger.wandb._target_=restoration.training.loggers.wandb_logger", "++logger.wandb.project=restoration"]
     flags = callback_file(tmp_path / "conf", "helpers.Diary", path=tmp_path / "diary.txt")
     wandb.teardown()
     try:
-        # It ends with an epoch: the next one must neither be skipped nor begun in its middle.
-        status, folder = run(tmp_path, weights, *online, "callbacks=extended", "trainer.max_steps=6", flags=flags)
+        # It ends with an epoch: the next one must neither be skipped nor start in its middle.
+        more = {"flags": flags, "wandb": True}
+        status, folder = run(tmp_path, weights, "callbacks=extended", "trainer.max_steps=6", **more)
         assert status == 0
         first, name = rows(folder), (folder / "wandb_run_id.txt").read_text().strip()
-        arguments = [*online, "callbacks=extended", "trainer.max_steps=9", "resume=true"]
-        status, folder = run(tmp_path, weights, *arguments, flags=flags)
+        status, folder = run(tmp_path, weights, "callbacks=extended", "trainer.max_steps=9", "resume=true", **more)
         assert status == 0
     finally:
         wandb.finish()

@@ -25,24 +25,32 @@ class Watch(Callback):
         self.figures |= {name: float(value) for name, value in trainer.callback_metrics.items()}
 
 
-def test_every_parameter_is_in_exactly_one_group():
-    module = tiny_module()
-    groups = module.restorer.backbone.stages()
-    assert list(groups) == ["decoder", "encoder_upper", "encoder_lower"]
+def test_every_parameter_is_in_exactly_one_group(tmp_path: Path):
+    module = tiny_module(encoder_file(tmp_path))
+    groups = module.restorer.parameter_groups()
+    assert list(groups) == ["new", "encoder_upper", "encoder_lower"]
     grouped = [id(parameter) for parameters in groups.values() for parameter in parameters]
     assert len(grouped) == len(set(grouped)) and set(grouped) == {id(p) for p in module.parameters()}
     encoder = {id(parameter) for parameter in module.restorer.backbone.encoder.parameters()}
     assert encoder == {id(p) for name in ("encoder_upper", "encoder_lower") for p in groups[name]}
     names = {id(p): name for name, p in module.named_parameters()}
-    assert all(".layer4." in names[id(groups["encoder_upper"][-1])] for _ in "1")
+    assert ".layer4." in names[id(groups["encoder_upper"][-1])]
     assert ".conv1." in names[id(groups["encoder_lower"][0])]
+
+
+def test_without_pretrained_parameters_there_is_one_group(tmp_path: Path):
+    module = tiny_module("random")
+    assert list(module.restorer.parameter_groups()) == ["new"]
+    watch = Watch()
+    fit(module, tmp_path, [watch], max_steps=1)
+    assert [list(rates) for rates in watch.rates] == [["new"]]
 
 
 def test_the_learning_rate_follows_the_schedule_step_by_step(tmp_path: Path):
     schedule, watch = Cosine(warmup=0.25, final=0.1), Watch()
-    fit(tiny_module(schedule=schedule, lr=1e-3), tmp_path, [watch])
+    fit(tiny_module(encoder_file(tmp_path), schedule=schedule, lr=1e-3), tmp_path, [watch])
     expected = [1e-3 * schedule(step, 8) for step in range(8)]
-    for name in ("decoder", "encoder_upper", "encoder_lower"):
+    for name in ("new", "encoder_upper", "encoder_lower"):
         assert [rates[name] for rates in watch.rates] == pytest.approx(expected)
     assert len(set(expected)) == 8
 
@@ -52,7 +60,7 @@ def test_losses_are_logged_by_term_and_by_time(tmp_path: Path):
     trainer = fit(module, tmp_path, [watch], max_steps=4)
     figures = watch.figures | {name: float(value) for name, value in trainer.callback_metrics.items()}
     for split in ("train", "val"):
-        total = figures[f"{split}/flow"] + figures[f"{split}/damage"]
+        total = sum(figures[f"{split}/{name}"] for name in ("flow", "estimator_hole", "estimator_error"))
         assert figures[f"{split}/loss"] == pytest.approx(total, rel=1e-5)
         bins = ["t0", "t0.00-0.25", "t0.25-0.50", "t0.50-0.75", "t0.75-1.00"]
         assert all(figures[f"{split}/velocity_{edge}"] >= 0 for edge in bins)
@@ -88,11 +96,10 @@ def test_a_weights_only_checkpoint_holds_the_average(tmp_path: Path):
     trainer.save_checkpoint(tmp_path / "weights.ckpt", weights_only=True)
     saved = torch.load(tmp_path / "weights.ckpt", weights_only=True)
     assert "current_model_state" not in saved and "optimizer_states" not in saved and saved["config"] == module.config
-    averaged = {name: value for name, value in ema._average_model.module.state_dict().items()}
-    assert not differing(saved["state_dict"], averaged)
+    averaged = copy_of(ema._average_model.module)
+    assert not differing(saved["state_dict"], {f"restorer.{name}": value for name, value in averaged.items()})
     assert differing(saved["state_dict"], module.state_dict())
-    loaded = Restorer.load(tmp_path / "weights.ckpt")
-    assert not differing(loaded.state_dict(), {k.removeprefix("restorer."): v for k, v in averaged.items()})
+    assert not differing(Restorer.load(tmp_path / "weights.ckpt").state_dict(), averaged)
 
 
 def test_pretrained_batch_statistics_never_move(tmp_path: Path):
