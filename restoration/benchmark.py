@@ -21,14 +21,13 @@ from omegaconf import OmegaConf
 from rich.console import Console
 from rich.table import Table
 
+from restoration.batch import Batch
 from restoration.errors import UserError
+from restoration.keyed import fold
 from restoration.objective import Objective
 from restoration.restorer import GROUPS, Restorer
 from restoration.run.command import CONF, command
 from restoration.run.hardware import autocast_dtype, resolve_precision
-from restoration.training.batch_size import training_pass
-
-__all__ = ["build", "main", "measure", "memory", "work"]
 
 # What is timed beside restoring: training steps while pretrained parameters are frozen, and of all parameters.
 STAGES = ("stage 1", "stage 2")
@@ -79,7 +78,11 @@ def work(
         for parameters in restorer.backbone.pretrained().values():
             for parameter in parameters:
                 parameter.requires_grad_(task == "stage 2")
-        training_pass(restorer, objective, batch, size, device, dtype)
+        index = torch.arange(batch, device=device)
+        mask, severity = torch.zeros_like(degraded[:, :1], dtype=torch.bool), torch.zeros(batch, device=device)
+        with torch.autocast(device, dtype, enabled=dtype is not None):
+            loss, _ = objective(restorer, Batch(degraded, degraded, mask, severity, index), fold(0, index))
+        loss.backward()
         restorer.zero_grad(set_to_none=True)
 
     return train if task in STAGES else restore

@@ -13,8 +13,6 @@ from restoration.report.folder import Report, find
 from restoration.report.table import markdown, print_table, rows, write_csv
 from restoration.run.command import command, output_folder
 
-__all__ = ["main"]
-
 
 @command
 def main(arguments: Sequence[str] | None = None) -> None:

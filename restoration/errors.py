@@ -2,8 +2,6 @@
 
 from typing import Any
 
-__all__ = ["UserError", "whole_number"]
-
 
 class UserError(ValueError):
     """A mistake in the user's config or input. Its message is one line: what was wrong, and what to do.

@@ -23,8 +23,6 @@ from restoration.run.hardware import autocast_dtype, resolve_precision
 from restoration.run.overrides import Overrides
 from restoration.tune import tune_on_selection
 
-__all__ = ["describe", "encoder_distance", "evaluate", "main"]
-
 log = logging.getLogger(__name__)
 
 

@@ -12,8 +12,6 @@ import zlib
 import torch
 from torch import Tensor
 
-__all__ = ["fold", "normal", "permutation", "uniform"]
-
 
 def _signed(value: int) -> int:
     """Two's complement: torch has no uint64 arithmetic, but int64 products have the same bits."""

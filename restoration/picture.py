@@ -9,8 +9,6 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-__all__ = ["Picture", "decode", "encode", "read", "write"]
-
 
 @dataclass
 class Picture:

@@ -26,8 +26,6 @@ from restoration.run.hardware import usable_device
 from restoration.run.keys import changed
 from restoration.tiling import Tiles
 
-__all__ = ["Task", "main", "plan", "restore_pictures"]
-
 
 @dataclass(frozen=True)
 class Task:

@@ -21,8 +21,6 @@ from restoration.picture import decode, encode, read
 from restoration.sampler import Sampler
 from restoration.tiling import TiledField, Tiles
 
-__all__ = ["GROUPS", "Restorer", "read_checkpoint", "self_contained"]
-
 # The config groups that make a restorer.
 GROUPS = ("backbone", "estimator", "source", "prediction", "sampler")
 

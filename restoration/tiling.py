@@ -17,8 +17,6 @@ from restoration.errors import UserError
 from restoration.flow import ConditionalField, Field
 from restoration.keyed import normal
 
-__all__ = ["TiledField", "Tiles", "windows"]
-
 # Features (26 MB per 256-pixel tile with the default backbone) are kept for up to this many tiles. A larger image
 # encodes again at each evaluation, so that memory does not grow with the image.
 KEPT_TILES = 64

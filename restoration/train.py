@@ -38,8 +38,6 @@ from restoration.run.resolve import describe_run, resolve
 from restoration.run.resume import last_checkpoint, resumed
 from restoration.training.module import RestorationModule
 
-__all__ = ["main", "train"]
-
 log = logging.getLogger(__name__)
 
 

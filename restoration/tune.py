@@ -21,8 +21,6 @@ from restoration.run.command import hydra_command
 from restoration.run.hardware import autocast_dtype, resolve_precision
 from restoration.sampler import Euler, Sampler
 
-__all__ = ["main", "tune", "tune_on_selection"]
-
 
 @torch.no_grad()
 def tune(

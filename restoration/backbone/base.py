@@ -7,8 +7,6 @@ from torch import Tensor, nn
 
 from restoration.estimator import Estimate
 
-__all__ = ["Backbone"]
-
 
 class Backbone(nn.Module, ABC):
     """The network of the flow.

@@ -5,8 +5,6 @@ import math
 import torch
 from torch import Tensor, nn
 
-__all__ = ["FourierEmbedding"]
-
 
 class FourierEmbedding(nn.Module):
     """Sines and cosines of t, then a small network.

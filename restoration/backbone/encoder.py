@@ -10,8 +10,6 @@ from torch import Tensor, nn
 
 from restoration.errors import UserError
 
-__all__ = ["Encoder", "WidenedConv"]
-
 # The strides are measured with an image of this height and width, up to the largest that divides both: 32.
 _MEASURED = (96, 128)
 

@@ -13,8 +13,6 @@ from restoration.backbone.encoder import Encoder, WidenedConv
 from restoration.errors import UserError
 from restoration.estimator import Estimate, known_statistics
 
-__all__ = ["ResNetUNet"]
-
 # What `skips` gives per block: the skip's half of its two linear maps, or None for a level without a skip.
 Cached = list[tuple[Tensor, Tensor] | None]
 

@@ -8,8 +8,6 @@ from restoration.backbone.encoder import Encoder
 from restoration.backbone.resnet_unet import ResNetUNet
 from restoration.estimator import Estimate
 
-__all__ = ["ResNetUNetState"]
-
 
 class ResNetUNetState(ResNetUNet):
     """`ResNetUNet` with an encoder that sees x_in beside the initial estimate.

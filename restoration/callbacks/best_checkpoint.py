@@ -5,8 +5,6 @@ from pathlib import Path
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-__all__ = ["BestCheckpoint"]
-
 
 class BestCheckpoint(ModelCheckpoint):
     """Lightning's `ModelCheckpoint` of the weights alone; it saves nothing in a run that does not log the metric.

@@ -10,8 +10,6 @@ from torch.optim.swa_utils import AveragedModel
 
 from restoration.errors import UserError
 
-__all__ = ["EMA"]
-
 PREFIX = "restorer."
 
 

@@ -8,8 +8,6 @@ from torch import Tensor
 
 from restoration.errors import UserError, whole_number
 
-__all__ = ["FiniteLoss"]
-
 FP16_PATIENCE = 20
 """Under fp16 a gradient scaler starts too high, and skips overflowing steps until it fits."""
 

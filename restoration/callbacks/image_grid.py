@@ -16,8 +16,6 @@ from restoration.errors import whole_number
 from restoration.keyed import fold
 from restoration.metrics.pictures import picture_grid
 
-__all__ = ["ImageGrid"]
-
 log = logging.getLogger(__name__)
 
 

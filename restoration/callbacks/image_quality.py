@@ -13,8 +13,6 @@ from restoration.keyed import fold
 from restoration.metrics.frechet import FeatureStatistics, FrechetDistance, frechet_distance
 from restoration.metrics.image import measure, psnr
 
-__all__ = ["ImageQuality"]
-
 FIGURES = ("psnr", "ssim", "psnr_hole", "psnr_known")
 
 

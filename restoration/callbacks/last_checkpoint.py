@@ -5,8 +5,6 @@ from pathlib import Path
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
-__all__ = ["LastCheckpoint"]
-
 
 class LastCheckpoint(Checkpoint):
     """Writes `last.ckpt` after each validation, at the end, and on any interrupt (SIGTERM and Ctrl-C among them).

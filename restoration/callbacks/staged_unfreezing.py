@@ -8,8 +8,6 @@ from lightning.pytorch.callbacks import Callback, EarlyStopping
 
 from restoration.errors import UserError
 
-__all__ = ["StagedUnfreezing"]
-
 log = logging.getLogger(__name__)
 
 
@@ -72,7 +70,8 @@ class StagedUnfreezing(Callback):
         count = sum(parameter.numel() for parameter in pl_module.parameters() if parameter.requires_grad)
         log.info("stage %d: %s parameters train", self.stage, f"{count:,}")
 
-    def on_fit_start(self, trainer: Trainer, pl_module: Any) -> None:
+    def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
+        # Not sooner: on resume the stage is known only now.
         self.active = bool(self._pretrained(pl_module))
         if not self.active:
             log.info("no pretrained parameters: everything trains from the start, in one stage")
@@ -81,10 +80,6 @@ class StagedUnfreezing(Callback):
         if missing := names - set(self.learning_rates):
             raise UserError(f"callbacks.staged_unfreezing.learning_rates lacks {sorted(missing)}")
         self._freeze(pl_module)
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self.active:  # on resume the stage is known only now
-            self._freeze(pl_module)
 
     def _planned_end(self, trainer: Trainer, clock: Any) -> int | None:
         """Images seen at the end of stage 1, if it is known beforehand."""

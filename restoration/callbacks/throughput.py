@@ -13,8 +13,6 @@ from lightning.pytorch.callbacks import ThroughputMonitor
 from restoration.batch import Batch
 from restoration.errors import whole_number
 
-__all__ = ["DataWait", "Throughput", "count_flops"]
-
 log = logging.getLogger(__name__)
 
 
@@ -63,7 +61,7 @@ def count_flops(pl_module: Any, batch: Batch) -> int:
 
 
 class DataWait(Callback):
-    """Logs `data_share` and, on a CUDA GPU, memory, utilisation and temperature.
+    """Logs `data_share` and, on a CUDA GPU, the peak memory.
 
     `data_share` is the share of the training time between the end of one step and the start of the next: reading,
     moving and corrupting the batch. On a CUDA GPU the stream's own clock is read, so work hidden behind running
@@ -134,8 +132,11 @@ class DataWait(Callback):
             self._gaps[-1][1].synchronize()
             self._waited = sum(end.elapsed_time(start) for end, start in self._gaps) / 1000.0
         share = min(1.0, self._waited / self._seconds)
+        figures = {"data_share": share}
+        if pl_module.device.type == "cuda":
+            figures["gpu_memory_gib"] = torch.cuda.max_memory_allocated(pl_module.device) / 2**30
         for logger in trainer.loggers:
-            logger.log_metrics({"data_share": share, **_gpu_figures(pl_module.device)}, step=trainer.global_step)
+            logger.log_metrics(figures, step=trainer.global_step)
         if share > self.bottleneck and not self._warned:
             self._warned = True
             advice = (
@@ -150,16 +151,3 @@ def _event(pl_module: LightningModule) -> torch.cuda.Event:
     event = torch.cuda.Event(enable_timing=True)
     event.record(torch.cuda.current_stream(pl_module.device))
     return event
-
-
-def _gpu_figures(device: torch.device) -> dict[str, float]:
-    """Peak memory, utilisation and temperature of a CUDA GPU; the last two need NVIDIA's nvidia-ml-py."""
-    if device.type != "cuda":
-        return {}
-    figures = {"gpu_memory_gib": torch.cuda.max_memory_allocated(device) / 2**30}
-    try:
-        figures["gpu_use_percent"] = float(torch.cuda.utilization(device))
-        figures["gpu_celsius"] = float(torch.cuda.temperature(device))
-    except (ModuleNotFoundError, RuntimeError):  # no nvidia-ml-py, or a GPU that does not report them
-        pass
-    return figures

@@ -9,8 +9,6 @@ from torch import Tensor
 from restoration.errors import UserError
 from restoration.keyed import fold, uniform
 
-__all__ = ["Corruption", "Operator", "Parameters"]
-
 # Tensors whose first dimension is the image, on the CPU; compositions nest them by name.
 Parameters = dict[str, Any]
 

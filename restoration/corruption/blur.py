@@ -10,8 +10,6 @@ from torch.nn import functional as F
 from restoration.corruption.base import Operator, Parameters
 from restoration.keyed import fold, uniform
 
-__all__ = ["Blur", "GaussianBlur", "MotionBlur"]
-
 # The kernel is 19×19 at 64 pixels.
 _RADIUS_PER_PIXEL = 9 / 64
 

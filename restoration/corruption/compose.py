@@ -8,8 +8,6 @@ from torch import Tensor
 from restoration.corruption.base import Operator, Parameters
 from restoration.keyed import fold, uniform
 
-__all__ = ["OneOf", "Sequence"]
-
 
 def _rows(parameters: Parameters, rows: Tensor) -> Parameters:
     """The parameters of some of the images."""

@@ -8,8 +8,6 @@ from torch import Tensor
 from restoration.corruption.base import Operator, Parameters
 from restoration.keyed import fold, uniform
 
-__all__ = ["BlockMask", "Erase"]
-
 
 class Erase(Operator):
     """One rectangle filled with 0.

@@ -6,8 +6,6 @@ from torch import Tensor
 from restoration.corruption.base import Operator, Parameters
 from restoration.keyed import fold, normal, uniform
 
-__all__ = ["GaussianNoise", "SaltPepper"]
-
 
 class GaussianNoise(Operator):
     """Additive white Gaussian noise; the result is clipped to [0, 1].

@@ -19,8 +19,6 @@ from restoration.data.store import Store, decode_once
 from restoration.errors import UserError, whole_number
 from restoration.keyed import fold, permutation, uniform
 
-__all__ = ["PROTOCOL", "EpochBatches", "FileDataModule", "RestorationDataModule"]
-
 PROTOCOL = 1
 """Version of the degradations in evaluation; results of different versions are not comparable."""
 
@@ -122,8 +120,7 @@ class RestorationDataModule(LightningDataModule):
         if self.device == "cuda" and not torch.cuda.is_available():
             raise UserError("data.device=cuda: no CUDA GPU was found; use data.device=cpu")
         for name in ("image_size", "batch_size", "eval_batch_size"):
-            if (name, getattr(self, name)) != ("batch_size", "auto"):
-                whole_number(f"data.{name}", getattr(self, name), 1)
+            whole_number(f"data.{name}", getattr(self, name), 1)
         self.splits: dict[str, Store] = {}
         self._resident: Tensor | None = None
 

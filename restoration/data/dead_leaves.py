@@ -23,8 +23,6 @@ from restoration.data.store import Store
 from restoration.errors import UserError
 from restoration.keyed import fold, normal, uniform
 
-__all__ = ["DeadLeaves", "dead_leaves"]
-
 SUPERSAMPLING = 3  # each pixel is the mean of 3 x 3 samples
 LEAVES = 400  # about 100 are visible; their total area is twice that of the image, and a background fills gaps
 RADII = (1 / 22, 0.7)  # in image sides; at 32 pixels the smallest leaf is 3 pixels wide

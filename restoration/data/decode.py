@@ -17,8 +17,6 @@ import torch
 from PIL import Image, ImageOps
 from tqdm import tqdm
 
-__all__ = ["SUFFIXES", "Source", "cores", "decode", "find_images", "parallel", "read_image"]
-
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm"}
 
 CHUNK = 128  # images per task: long enough to hide the cost of a task, short enough for a smooth progress bar

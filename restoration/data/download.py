@@ -11,8 +11,6 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-__all__ = ["download"]
-
 BLOCK = 1 << 18
 TIMEOUT = 30.0  # seconds without data that count as a failure
 ATTEMPTS = 3  # consecutive failures without new data after which it gives up

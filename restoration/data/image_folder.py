@@ -8,8 +8,6 @@ from restoration.data.datamodule import FileDataModule
 from restoration.data.decode import SUFFIXES, Source, find_images
 from restoration.errors import UserError
 
-__all__ = ["ImageFolder"]
-
 SELECTION_SHARE = 0.02
 TEST_SHARE = 0.05
 

@@ -19,8 +19,6 @@ from filelock import FileLock
 from restoration.data.decode import Source, decode
 from restoration.errors import UserError
 
-__all__ = ["Store", "decode_once"]
-
 FORMAT = 1  # part of the fingerprint; increase it when the same sources would be decoded differently
 UNREADABLE_SHARE = 0.001
 

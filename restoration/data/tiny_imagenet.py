@@ -18,8 +18,6 @@ from restoration.data.decode import Source
 from restoration.data.download import download
 from restoration.errors import UserError
 
-__all__ = ["TinyImageNet", "find_or_fetch"]
-
 FOLDER = "tiny-imagenet-200"
 URL = f"http://cs231n.stanford.edu/{FOLDER}.zip"  # without TLS, so the MD5 is checked before use
 SIZE = 248_100_043

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Estimate", "Estimator", "Identity"]
-
 
 @dataclass(frozen=True)
 class Estimate:

@@ -8,8 +8,6 @@ from torch.nn import functional as F
 
 from restoration.estimator.base import Estimate, Estimator
 
-__all__ = ["Blind", "ErrorHead", "HoleHead", "fill", "known_statistics"]
-
 # log of a typical error: about what blur at severity ½ leaves.
 _TYPICAL_LOG_ERROR = -3.0
 # Below this share of the pixels a hole counts as absent: its size carries no information.

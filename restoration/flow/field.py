@@ -10,8 +10,6 @@ from restoration.estimator import Estimate
 from restoration.flow.path import column
 from restoration.keyed import normal
 
-__all__ = ["ConditionalField", "Field", "Network"]
-
 # network(x_in (B, 3, H, W), t (B,), r (B,) or None) → (B, 3, H, W): a backbone with the features of its images.
 Network = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 

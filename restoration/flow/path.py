@@ -6,8 +6,6 @@ al. 2023, "Flow matching for generative modeling").
 
 from torch import Tensor
 
-__all__ = ["column", "interpolate", "precondition", "to_image", "to_model"]
-
 
 def to_model(images: Tensor) -> Tensor:
     """[0, 1] → [−1, 1]."""

@@ -8,8 +8,6 @@ from torch import Tensor
 from restoration.flow.field import ConditionalField
 from restoration.flow.path import column, precondition
 
-__all__ = ["CleanPrediction", "VelocityPrediction"]
-
 # Least 1 − t to divide by in sampling: float32 times below 1 are at least 6e-8 away from it.
 _LEAST_TIME_LEFT = 1e-7
 

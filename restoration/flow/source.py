@@ -9,8 +9,6 @@ from restoration.errors import UserError
 from restoration.estimator import Estimate
 from restoration.flow.path import to_image, to_model
 
-__all__ = ["Degraded", "InitialEstimate", "Noise", "PosteriorMean", "Source"]
-
 
 class Source(ABC):
     """x_0 = mean + σ·n given the degraded image y, in the flow's space [−1, 1].

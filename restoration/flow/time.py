@@ -8,8 +8,6 @@ from torch import Tensor
 from restoration.errors import UserError
 from restoration.keyed import uniform
 
-__all__ = ["LogitNormal", "TimeSampler", "Uniform"]
-
 
 class TimeSampler(ABC):
     """Stratified times: equidistant points per batch, shifted together at random, so that each batch covers [0, 1).

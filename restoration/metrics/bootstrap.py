@@ -5,8 +5,6 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import stats
 
-__all__ = ["bootstrap_mean", "bootstrap_ratio", "jackknife"]
-
 RESAMPLES = 1000
 
 

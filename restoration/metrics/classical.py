@@ -14,8 +14,6 @@ from scipy.sparse.linalg import LaplacianNd, spsolve
 from skimage.restoration import inpaint_biharmonic
 from torch import Tensor
 
-__all__ = ["biharmonic_fill", "diffusion_fill", "mean_fill"]
-
 
 def mean_fill(degraded: Tensor, mask: Tensor) -> Tensor:
     """Fills the hole with the mean of the known pixels, per image and channel."""

@@ -14,8 +14,6 @@ from restoration.metrics.image import gradient_energy, measure
 from restoration.metrics.samples import SampledRestorer
 from restoration.metrics.summary import QUALITY, group_table, kind_groups, severity_groups, stack_columns, summary
 
-__all__ = ["Collector"]
-
 EXAMPLES = 8  # images in grid.png
 
 

@@ -18,8 +18,6 @@ from restoration.metrics.samples import SampledRestorer, sample_metrics, solver_
 from restoration.restorer import Restorer
 from restoration.sampler import Euler
 
-__all__ = ["Evaluation", "EvaluationResult"]
-
 CLASSICAL = {"mean_fill": mean_fill, "biharmonic": biharmonic_fill, "diffusion": diffusion_fill}
 
 

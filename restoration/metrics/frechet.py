@@ -9,8 +9,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-__all__ = ["FeatureStatistics", "FrechetDistance", "GroupedStatistics", "frechet_distance", "frechet_left_out"]
-
 GROUPS = 10  # of images, for the jackknife interval of a distance
 
 

@@ -8,8 +8,6 @@ import torch
 from torch import Tensor
 from torchmetrics.functional.image import structural_similarity_index_measure
 
-__all__ = ["PSNR_CAP", "gradient_energy", "measure", "psnr", "psnr_region", "ssim"]
-
 PSNR_CAP = 60.0  # in dB, also for an image without any error
 
 

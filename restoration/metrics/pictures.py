@@ -5,8 +5,6 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 from torchvision.utils import make_grid
 
-__all__ = ["picture_grid"]
-
 ENLARGED = 160  # approximate longer side of a small image after enlarging, in pixels
 GAP = 4
 TITLE_HEIGHT = 30

@@ -13,8 +13,6 @@ from restoration.metrics.image import psnr
 from restoration.restorer import Restorer
 from restoration.sampler import Sampler
 
-__all__ = ["SampledRestorer", "sample_metrics", "solver_error"]
-
 
 class SampledRestorer:
     """A restorer with keyed sampling noise, and its speed.

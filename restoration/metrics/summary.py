@@ -8,8 +8,6 @@ from torch import Tensor
 
 from restoration.metrics.bootstrap import bootstrap_mean, bootstrap_ratio
 
-__all__ = ["QUALITY", "Columns", "group_table", "kind_groups", "severity_groups", "stack_columns", "summary"]
-
 QUALITY = ("psnr", "ssim", "psnr_hole", "psnr_known")
 SEVERITY_BINS = 4
 

@@ -14,8 +14,6 @@ from restoration.flow import ConditionalField, to_model
 from restoration.keyed import fold
 from restoration.restorer import Restorer
 
-__all__ = ["Objective", "Term", "TermValue"]
-
 
 @dataclass
 class TermValue:

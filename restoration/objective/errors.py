@@ -5,8 +5,6 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor
 
-__all__ = ["AdaptiveSquaredError", "LogSquaredError", "PixelError", "RegionLogSquaredError", "SquaredError"]
-
 
 class PixelError(ABC):
     """How far two images are apart."""

@@ -9,8 +9,6 @@ from restoration.keyed import fold
 from restoration.objective.base import Term, TermValue
 from restoration.objective.errors import PixelError
 
-__all__ = ["FlowMatching"]
-
 
 class FlowMatching(Term):
     """‖v(x_t, t, y) − (x_1 − x_0)‖² (Lipman et al. 2023), conditional on the degraded image y.

@@ -9,8 +9,6 @@ from restoration.keyed import fold
 from restoration.objective.base import Term, TermValue
 from restoration.objective.errors import PixelError
 
-__all__ = ["Regression"]
-
 
 class Regression(Term):
     """The error of the clean image predicted at t = 0. With source=degraded, σ = 0, it is the classical restorer.

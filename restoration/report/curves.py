@@ -9,8 +9,6 @@ from matplotlib.figure import Figure
 
 from restoration.report.folder import Report
 
-__all__ = ["nfe_curve", "write_curves"]
-
 REGIONS = (("psnr", "whole image", "#1f4e79"), ("psnr_known", "known", "#4c9f70"), ("psnr_hole", "hole", "#d1603d"))
 NFE_LABEL = "NFE (network evaluations per image)"
 

@@ -12,8 +12,6 @@ import numpy as np
 from restoration.errors import UserError
 from restoration.metrics.bootstrap import bootstrap_mean, jackknife
 
-__all__ = ["Interval", "Report", "find"]
-
 Interval = tuple[float, float, float]  # (value, low, high) at the 95 % level
 
 

@@ -11,8 +11,6 @@ from rich.table import Table
 
 from restoration.report.folder import Report
 
-__all__ = ["COLUMNS", "markdown", "print_table", "rows", "show", "table", "write_csv"]
-
 Row = dict[str, Any]
 
 COLUMNS = (  # of the CSV file

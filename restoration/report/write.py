@@ -10,8 +10,6 @@ from restoration.report.curves import nfe_curve
 from restoration.report.folder import Report
 from restoration.report.table import write_csv
 
-__all__ = ["write_results"]
-
 
 def write_results(result: EvaluationResult, run: dict[str, Any], folder: Path) -> Report:
     """Writes metrics.json, per_image.csv, images/curve.png and images/grid.png.

@@ -13,8 +13,6 @@ from restoration.run.hardware import usable_device
 from restoration.run.keys import changed
 from restoration.run.overrides import Overrides
 
-__all__ = ["open_checkpoint"]
-
 
 def open_checkpoint(config: DictConfig) -> tuple[Restorer, dict[str, Any], RestorationDataModule]:
     """The restorer of `config.checkpoint` on `config.device`, its training config as the groups data, corruption and

@@ -20,8 +20,6 @@ from omegaconf.errors import OmegaConfBaseException
 from restoration.errors import UserError
 from restoration.run.keys import allow_any_key, check_keys, reference_config
 
-__all__ = ["CONF", "command", "hydra_command", "output_folder", "user_message"]
-
 log = logging.getLogger(__name__)
 
 _INSTALLED = {"site-packages", "dist-packages"}

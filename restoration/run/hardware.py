@@ -6,8 +6,6 @@ import torch
 
 from restoration.errors import UserError
 
-__all__ = ["autocast_dtype", "resolve_precision", "usable_device"]
-
 log = logging.getLogger(__name__)
 
 # Those of Lightning's names that keep float32 weights, without aliases.

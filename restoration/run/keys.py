@@ -20,8 +20,6 @@ from omegaconf import DictConfig, OmegaConf
 from restoration.errors import UserError
 from restoration.run.overrides import Overrides, leaves
 
-__all__ = ["allow_any_key", "changed", "check_ablations", "check_keys", "reference_config"]
-
 # `get_object` logs the errors that it raises.
 logging.getLogger(get_object.__module__).setLevel(logging.CRITICAL)
 

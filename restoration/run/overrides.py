@@ -6,8 +6,6 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-__all__ = ["Overrides", "below", "leaves"]
-
 
 class Overrides:
     """What the running job's command line sets. A config file may set the same keys."""

@@ -7,17 +7,13 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from hydra.utils import instantiate
 from lightning.pytorch import Trainer
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from restoration.errors import UserError, whole_number
-from restoration.restorer import Restorer, read_checkpoint
+from restoration.restorer import read_checkpoint
 from restoration.run.hardware import resolve_precision
 from restoration.run.overrides import Overrides
-from restoration.training.batch_size import largest_batch_size
-
-__all__ = ["describe_run", "resolve", "run_label"]
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +38,7 @@ def run_label(config: DictConfig, ablation: str | None) -> str:
 
 
 def resolve(config: DictConfig) -> dict[str, Any]:
-    """The config with precision, batch size, steps and validations filled in, as plain containers.
+    """The config with precision, steps and validations filled in, as plain containers.
 
     This is what the run uses, and what config.yaml, the loggers and the checkpoints hold. `config.run.derived` lists
     the keys that were filled in, so that a resumed run derives its length again.
@@ -57,7 +53,6 @@ def resolve(config: DictConfig) -> dict[str, Any]:
         _fill(config, "trainer.precision", _precision)
         if "restorer" in config.source and not config.run.images_before:
             config.run.images_before = _images_before(config.source.restorer.path)
-        _fill(config, "data.batch_size", _batch_size)
         _fill(config, "trainer.max_steps", _max_steps)
         _fill(config, "trainer.val_check_interval", _val_check_interval)
     OmegaConf.set_readonly(config, True)
@@ -72,6 +67,7 @@ def _check(config: DictConfig) -> None:
                 "such as logger.wandb=null or callbacks.early_stopping=null"
             )
     whole_number("validations", config.validations, 1)
+    whole_number("data.batch_size", config.data.batch_size, 1)
     if config.trainer.precision != "auto":
         resolve_precision(config.trainer.precision, config.trainer.get("accelerator", "auto"))
     for key in OmegaConf.missing_keys(config):
@@ -88,11 +84,6 @@ def _fill(config: DictConfig, key: str, derive: Any) -> None:
 
 def _precision(config: DictConfig) -> str | int:
     return resolve_precision("auto", config.trainer.get("accelerator", "auto"))
-
-
-def _batch_size(config: DictConfig) -> int:
-    plain: Any = OmegaConf.to_container(config, resolve=True)
-    return largest_batch_size(Restorer.build(plain), instantiate(config.objective), config.data.image_size)
 
 
 def _max_steps(config: DictConfig) -> int:

@@ -10,8 +10,6 @@ from restoration.errors import UserError
 from restoration.run.overrides import Overrides, below, leaves
 from restoration.run.resolve import run_label
 
-__all__ = ["last_checkpoint", "resumed"]
-
 # What defines a run. All else may change on resume: its length, where its files are, how it is logged and evaluated.
 _FIXED = (
     *("seed", "data", "corruption", "source", "prediction", "estimator", "backbone", "objective", "optimizer"),

@@ -11,8 +11,6 @@ from restoration.errors import UserError
 from restoration.report.folder import find
 from restoration.report.table import show
 
-__all__ = ["SweepTable"]
-
 
 class SweepTable(Callback):
     """Prints the finished runs of a sweep side by side.

@@ -8,8 +8,6 @@ from torch import Tensor
 from restoration.errors import UserError
 from restoration.flow import Field, column
 
-__all__ = ["KeepFirst", "Sampler", "euler_step", "times"]
-
 
 class Sampler(ABC):
     """Integrates dx/dt = velocity(x, t) from t = 0 to t = 1.

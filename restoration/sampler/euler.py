@@ -5,8 +5,6 @@ from torch import Tensor
 from restoration.flow import Field
 from restoration.sampler.base import Sampler, euler_step
 
-__all__ = ["Euler"]
-
 
 class Euler(Sampler):
     """First order, one evaluation per step. A single step returns the clean image predicted at t = 0."""

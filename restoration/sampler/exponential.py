@@ -8,8 +8,6 @@ from torch import Tensor
 from restoration.flow import Field
 from restoration.sampler.base import Sampler, times
 
-__all__ = ["Exponential"]
-
 
 class Exponential(Sampler):
     """Three-step Adams–Bashforth on the clean image instead of the slope, one evaluation per step.

@@ -6,8 +6,6 @@ from restoration.flow import Field
 from restoration.sampler.base import Sampler, times
 from restoration.sampler.midpoint import midpoint_step
 
-__all__ = ["Heun"]
-
 
 class Heun(Sampler):
     """Second order, two evaluations per step: the mean of the slopes at both ends (explicit trapezoid).

@@ -5,8 +5,6 @@ from torch import Tensor
 from restoration.flow import Field
 from restoration.sampler.base import Sampler, times
 
-__all__ = ["Midpoint", "midpoint_step"]
-
 
 class Midpoint(Sampler):
     """Second order, two evaluations per step. It never evaluates at t = 1, where the velocity is undetermined."""

@@ -18,8 +18,6 @@ from lightning.pytorch.loggers.logger import rank_zero_experiment
 
 from restoration.errors import UserError
 
-__all__ = ["RunCSVLogger", "folder_run_id", "wandb_logger", "wandb_mode"]
-
 MODES = ("online", "offline", "disabled")
 
 # Seconds. W&B itself waits 90 to start and without limit to finish.

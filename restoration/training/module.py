@@ -16,8 +16,6 @@ from restoration.objective import Objective
 from restoration.restorer import Restorer
 from restoration.training.schedule import Schedule
 
-__all__ = ["Clock", "RestorationModule"]
-
 
 @dataclass(frozen=True)
 class Clock:

@@ -3,8 +3,6 @@
 import math
 from abc import ABC, abstractmethod
 
-__all__ = ["Constant", "Cosine", "Schedule"]
-
 
 class Schedule(ABC):
     """A factor on the peak learning rate, with a linear warm-up.

@@ -90,6 +90,6 @@ def test_a_dead_service_warns_once_and_training_goes_on(tmp_path, caplog):
         fit(tmp_path, ImageGrid(images=1, nfe=(1,), folder=tmp_path / "elsewhere"), logger)
     assert logger.sent == [("val/images", "RGB", 3), ("val/images", "RGB", 6)]
     assert [record.getMessage() for record in caplog.records].count(
-        "W&B did not take the validation picture (gone); the PNG files are complete"
+        "W&B did not accept the validation grid (gone); the PNG files are complete"
     ) == 1
     assert len(list((tmp_path / "elsewhere").iterdir())) == 2

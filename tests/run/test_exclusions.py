@@ -33,7 +33,7 @@ EXCLUDED = [
     ("trainer.precision=16-mixed", "precision=16-mixed needs a CUDA GPU; on a CPU use auto, bf16-mixed or 32-true"),
     ("trainer.precision=fp16", "precision=fp16: choose one of auto, 32-true, 16-mixed, bf16-mixed"),
     ("data.device=cuda", "data.device=cuda: no CUDA GPU was found; use data.device=cpu"),
-    ("data.batch_size=auto", "data.batch_size=auto needs a CUDA GPU; give a number, such as data.batch_size=64"),
+    ("data.batch_size=auto", "data.batch_size=auto must be a whole number, at least 1"),
     # A source that needs another run.
     (
         "source=posterior_mean",
@@ -70,7 +70,7 @@ EXCLUDED = [
 ]
 MISTAKES = [
     ("backbone.encoder.weights=missing.safetensors", "encoder weights not found: missing.safetensors; give a "),
-    ("backbone.encoder.model=resnet34000", "encoder 'resnet34000' with weights 'random' could not be had"),
+    ("backbone.encoder.model=resnet34000", "encoder 'resnet34000' with weights 'random' is not available"),
     ("corruption.strength=2", "corruption.strength=2"),
     ("callbacks.ema.horizon=0", "callbacks.ema.horizon=0: a share in (0, 1] is needed"),
     ("callbacks.image_grid.images=0", "callbacks.image_grid.images=0 must be a whole number, at least 1"),

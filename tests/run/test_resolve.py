@@ -106,13 +106,6 @@ def test_given_values_are_kept():
     assert config.trainer.precision == "32-true" and config.run.derived == []
 
 
-def test_the_largest_batch_is_filled_in(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("restoration.run.resolve.largest_batch_size", lambda *_: 48)
-    config = resolved("data.batch_size=auto", "budget.images=480", "backbone.encoder.weights=random")
-    assert config.data.batch_size == 48 and config.trainer.max_steps == 10
-    assert "data.batch_size" in config.run.derived
-
-
 def test_names_of_a_run():
     config = resolved("name=first", "data=dead_leaves", "ablation=[draws_4,velocity]")
     assert config.run.label == "first/draws_4+velocity" and config.run.ablation == "draws_4+velocity"
