@@ -10,13 +10,11 @@ from typing import Any
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from restoration.backbone import Encoder
 from restoration.errors import UserError
-from restoration.metrics.frechet import FrechetDistance
+from restoration.metrics.frechet import FrechetDistance, encoder_distance
 from restoration.report.folder import Report
 from restoration.report.table import show
-from restoration.report.write import write_results
-from restoration.restorer import Restorer
+from restoration.report.write import describe, write_results
 from restoration.run.checkpoint import open_checkpoint
 from restoration.run.command import hydra_command, output_folder
 from restoration.run.hardware import autocast_dtype, resolve_precision
@@ -24,25 +22,6 @@ from restoration.run.overrides import Overrides
 from restoration.tune import tune_on_selection
 
 log = logging.getLogger(__name__)
-
-
-def encoder_distance(encoder: dict[str, Any] | None) -> FrechetDistance | None:
-    """The Fréchet distance over the features of an encoder as it was before training; None for random weights.
-
-    Args:
-        encoder: the config of `backbone.encoder`; None if the backbone has none.
-    """
-    if encoder is None:
-        return None
-    model, weights = encoder["model"], str(encoder["weights"])
-    if weights == "random":
-        return None
-    name = Path(weights).stem if Path(weights).suffix else f"{model}_{weights}"
-    # The short name of the data set in docs/protocol.md.
-    name = name.replace("tiny_imagenet", "tin").replace(".", "_")
-    # Another stem gives other features of the same weights: its distances are not comparable.
-    name += "" if encoder["stem"] == "no_pool" else f"_{encoder['stem']}"
-    return FrechetDistance(Encoder(model, weights, encoder["stem"]), f"frechet_{name}")
 
 
 def _distance(own: dict[str, Any] | None, asked: DictConfig) -> FrechetDistance | None:
@@ -64,22 +43,6 @@ def _distance(own: dict[str, Any] | None, asked: DictConfig) -> FrechetDistance 
             raise UserError(f"no Fréchet distance by frechet.{', frechet.'.join(changes)}: {error}") from error
         log.warning("no Fréchet distance: %s", error)
         return None
-
-
-def describe(config: dict[str, Any], restorer: Restorer) -> dict[str, Any]:
-    """What a table needs to know about a run."""
-    return {
-        "experiment": config["run"]["experiment"],
-        "name": config["run"]["label"],
-        "strength": config["corruption"]["strength"],
-        "severity": config["corruption"]["severity"],
-        "corruption": config["run"]["corruption"],
-        "data": config["run"]["data"],
-        "image_size": config["data"]["image_size"],
-        "sampler": config["sampler"],
-        "seed": config["seed"],
-        "parameters": sum(parameter.numel() for parameter in restorer.parameters()),
-    }
 
 
 def evaluate(config: DictConfig) -> Report:

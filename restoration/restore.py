@@ -156,8 +156,8 @@ def main(config: DictConfig) -> None:
     tiles = Tiles(tile, overlap, whole_number("batch_size", config.batch_size, 1))
 
     tasks = plan(Path(str(config.input)), Path(str(config.output)), config.overwrite)
-    restorer, trained = Restorer.load_with_config(str(config.checkpoint), usable_device(str(config.device)))
-    restorer.sampler = instantiate(changed(trained["sampler"], config.sampler, "sampler"))
+    restorer = Restorer.load(str(config.checkpoint), usable_device(str(config.device)))
+    restorer.sampler = instantiate(changed(restorer.config["sampler"], config.sampler, "sampler"))
     begin = time.monotonic()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:

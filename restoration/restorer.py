@@ -34,7 +34,12 @@ class Restorer(nn.Module):
         sampler: goes from x_0 to x_1.
         prediction: makes the field from the network; by default the network predicts the clean image.
         estimator: of the degradation; by default it estimates nothing.
+
+    Attributes:
+        config: the training config, if it was loaded from a checkpoint.
     """
+
+    config: dict[str, Any]
 
     def __init__(
         self,
@@ -166,22 +171,14 @@ class Restorer(nn.Module):
 
     @classmethod
     def load(cls, path: str | Path, device: str | torch.device = "cpu") -> "Restorer":
-        """The restorer of a checkpoint, in eval mode (see `load_with_config`)."""
-        return cls.load_with_config(path, device)[0]
-
-    @classmethod
-    def load_with_config(
-        cls, path: str | Path, device: str | torch.device = "cpu"
-    ) -> tuple["Restorer", dict[str, Any]]:
-        """The restorer of a checkpoint, rebuilt from the training config in the checkpoint, and that config.
+        """The restorer of a checkpoint, rebuilt from the training config in it, in eval mode.
 
         Raises:
             UserError: no such file, not a checkpoint of this project, or one of an older version.
         """
         checkpoint = read_checkpoint(path)
-        config = checkpoint["config"]
         try:
-            restorer = cls.build(config, weights="checkpoint")
+            restorer = cls.build(checkpoint["config"], weights="checkpoint")
         except Exception as error:  # missing keys, unknown classes, wrong arguments
             reason = f"{type(error).__name__}: {error}".splitlines()[0]
             raise UserError(
@@ -196,7 +193,8 @@ class Restorer(nn.Module):
             })  # fmt: skip
         except RuntimeError as error:
             raise UserError(f"{path}: its weights do not fit the network of its config") from error
-        return restorer.to(device).eval(), config
+        restorer.config = checkpoint["config"]
+        return restorer.to(device).eval()
 
     @classmethod
     def build(cls, config: dict[str, Any], weights: str | None = None) -> "Restorer":
@@ -241,7 +239,7 @@ def self_contained(config: dict[str, Any]) -> dict[str, Any]:
     source = config["source"]
     if "path" not in source.get("restorer", {}):
         return config
-    _, inner = Restorer.load_with_config(source["restorer"]["path"], "cpu")
+    inner = read_checkpoint(source["restorer"]["path"])["config"]
     # Not recursive: `build` instantiates the groups itself.
     target = f"{Restorer.__module__}.{Restorer.__qualname__}.build"
     groups = {name: inner[name] for name in GROUPS}

@@ -24,12 +24,11 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from restoration.callbacks import ImageQuality
 from restoration.data.datamodule import RestorationDataModule
-from restoration.evaluate import describe, encoder_distance
 from restoration.metrics.evaluation import Evaluation
-from restoration.metrics.frechet import FrechetDistance
+from restoration.metrics.frechet import FrechetDistance, encoder_distance
 from restoration.report.folder import Report
 from restoration.report.table import show
-from restoration.report.write import write_results
+from restoration.report.write import describe, write_results
 from restoration.restorer import Restorer, self_contained
 from restoration.run.command import hydra_command
 from restoration.run.hardware import autocast_dtype

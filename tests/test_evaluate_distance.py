@@ -7,7 +7,8 @@ import pytest
 from helpers import FEW_PASSES, TINY, complaint, encoder_file, run_command
 
 from restoration import train
-from restoration.evaluate import encoder_distance, main
+from restoration.evaluate import main
+from restoration.metrics.frechet import encoder_distance
 
 RUN = Path("outputs/blur_erase/run")
 

@@ -42,6 +42,7 @@ class Untouched(Restorer):
         nn.Module.__init__(self)
         self.anchor = nn.Parameter(torch.zeros(()))
         self.sampler = Euler(nfe=1)
+        self.config = {"sampler": {"_target_": "restoration.sampler.Euler", "nfe": 1}}
 
     def field(
         self, degraded: Tensor, mask: Tensor | None = None, start: tuple[Tensor, Tensor] | None = None
@@ -172,8 +173,7 @@ def test_the_command_restores_what_it_can(
     desk: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     (desk / "photos" / "b.png").write_bytes(b"nothing")
-    own = {"sampler": {"_target_": "restoration.sampler.Euler", "nfe": 1}}
-    monkeypatch.setattr(Restorer, "load_with_config", lambda *_: (Untouched(), own))
+    monkeypatch.setattr(Restorer, "load", lambda *_: Untouched())
     assert command("checkpoint=c", "input=photos") == 1
     said = capsys.readouterr()
     assert "skipped b.png: " in said.err and said.out.startswith("restored 1 of 2 images into restored")
@@ -181,8 +181,8 @@ def test_the_command_restores_what_it_can(
 
 
 def test_another_sampler_replaces_that_of_the_checkpoint(desk: Path, monkeypatch: pytest.MonkeyPatch):
-    restorer, own = Untouched(), {"sampler": {"_target_": "restoration.sampler.Euler", "nfe": 1}}
-    monkeypatch.setattr(Restorer, "load_with_config", lambda *_: (restorer, own))
+    restorer = Untouched()
+    monkeypatch.setattr(Restorer, "load", lambda *_: restorer)
     assert command("checkpoint=c", "input=photos", "sampler.keep=0") == 0
     assert isinstance(restorer.sampler, Euler) and (restorer.sampler.nfe, restorer.sampler.keep) == (1, 0)
     fitted = ["sampler=midpoint", "sampler.nfe=6", "sampler.warp=[1.1,3]", "sampler.keep=0"]

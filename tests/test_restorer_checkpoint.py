@@ -37,8 +37,8 @@ def write(path, config=CONFIG, **extra) -> Restorer:
 
 def test_a_checkpoint_rebuilds_itself(tmp_path):
     saved = write(tmp_path / "best.ckpt")
-    loaded, config = Restorer.load_with_config(tmp_path / "best.ckpt")
-    assert config == CONFIG and not loaded.training
+    loaded = Restorer.load(tmp_path / "best.ckpt")
+    assert loaded.config == CONFIG and not loaded.training
     assert loaded.source.noise_level == 0.4 and loaded.sampler.nfe == 4 and loaded.stride == 16
     state = loaded.state_dict()
     assert state.keys() == saved.state_dict().keys()
@@ -51,8 +51,8 @@ def test_loading_needs_no_encoder_weights(tmp_path):
     config = copy.deepcopy(CONFIG)
     config["backbone"]["encoder"]["weights"] = str(tmp_path / "gone.safetensors")
     write(tmp_path / "best.ckpt", config)
-    loaded, given = Restorer.load_with_config(tmp_path / "best.ckpt")
-    assert loaded.backbone.encoder.pretrained and given == config
+    loaded = Restorer.load(tmp_path / "best.ckpt")
+    assert loaded.backbone.encoder.pretrained and loaded.config == config
 
 
 def refused(path) -> str:

@@ -3,9 +3,9 @@
 from typing import Any
 
 import torch
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import WeightAveraging
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
 from restoration.errors import UserError
@@ -41,53 +41,42 @@ class EMA(WeightAveraging):
 
     # Lightning's methods average whatever module they are given; here that is the restorer.
 
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+    def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
         if stage == "fit":
-            self._average_model = AveragedModel(
-                _restorer(pl_module), pl_module.device, use_buffers=False, **self._kwargs
-            )
+            self._average_model = AveragedModel(pl_module.restorer, pl_module.device, use_buffers=False, **self._kwargs)
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *arguments: Any) -> None:
-        super().on_train_batch_end(trainer, _restorer(pl_module), *arguments)
+    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *arguments: Any) -> None:
+        super().on_train_batch_end(trainer, pl_module.restorer, *arguments)
 
-    def _swap_models(self, pl_module: LightningModule) -> None:
-        super()._swap_models(_restorer(pl_module))
+    def _swap_models(self, pl_module: Any) -> None:
+        super()._swap_models(pl_module.restorer)
         self._swapped = not self._swapped
 
-    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+    def on_exception(self, trainer: Trainer, pl_module: Any, exception: BaseException) -> None:
         # In the middle of validation the two are exchanged, and a checkpoint follows.
         if self._swapped:
             self._swap_models(pl_module)
 
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Keep both: the last checkpoint is written after this, and a longer run resumes from its raw weights."""
 
-    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         assert self._average_model is not None
         state, average = checkpoint["state_dict"], self._average_model.state_dict()
         checkpoint["current_model_state"] = {name: state[name] for name in state if name.startswith(PREFIX)}
-        averaged = {PREFIX + name.removeprefix("module."): average.pop(name) for name in list(average) if "." in name}
+        averaged = {
+            PREFIX + name.removeprefix("module."): average.pop(name)
+            for name in list(average)
+            if name.startswith("module.")
+        }
         checkpoint["state_dict"] = {**state, **averaged}
         checkpoint["averaging_state"] = average
 
-    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         if self._average_model is None or "current_model_state" not in checkpoint:
             return
         averaged = {name: value for name, value in checkpoint["state_dict"].items() if name.startswith(PREFIX)}
         averaged = {f"module.{name.removeprefix(PREFIX)}": value for name, value in averaged.items()}
         self._average_model.load_state_dict({**averaged, **checkpoint["averaging_state"]})
         raw = {name.removeprefix(PREFIX): value for name, value in checkpoint["current_model_state"].items()}
-        _restorer(pl_module).load_state_dict(raw)
-
-    def state_dict(self) -> dict[str, Any]:
-        return {**super().state_dict(), "latest_update_epoch": self._latest_update_epoch}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        super().load_state_dict(state_dict)
-        self._latest_update_epoch = state_dict["latest_update_epoch"]
-
-
-def _restorer(pl_module: LightningModule) -> Any:
-    restorer = pl_module.restorer
-    assert isinstance(restorer, nn.Module)
-    return restorer
+        pl_module.restorer.load_state_dict(raw)

@@ -28,20 +28,14 @@ class ImageGrid(Callback):
     Args:
         images: how many.
         nfe: network evaluations; one column each.
-        folder: of the files; None is `images` in the trainer's `default_root_dir`.
-        seed: of the sampling noise.
 
     Raises:
         UserError: images is not a whole number from 1 up.
     """
 
-    def __init__(
-        self, images: int = 8, nfe: Sequence[int] = (1, 8), folder: str | Path | None = None, seed: int = 0
-    ) -> None:
+    def __init__(self, images: int = 8, nfe: Sequence[int] = (1, 8)) -> None:
         self.images = whole_number("callbacks.image_grid.images", images, 1)
         self.nfe = [int(steps) for steps in nfe]
-        self.folder = folder
-        self.seed = seed
         self._columns: dict[str, list[Tensor]] = {}
         self._seen = 0
         self._warned = False
@@ -63,7 +57,7 @@ class ImageGrid(Callback):
         if trainer.sanity_checking or left <= 0 or not trainer.is_global_zero:
             return
         degraded = batch.degraded[:left]
-        keys = fold(self.seed, "sampling", 0, batch.index[:left])
+        keys = fold(0, "sampling", 0, batch.index[:left])
         restorer: Any = pl_module.restorer
         columns = {"degraded": degraded}
         with trainer.precision_plugin.val_step_context():
@@ -77,7 +71,7 @@ class ImageGrid(Callback):
         if not self._columns:
             return
         picture = picture_grid({title: torch.cat(images) for title, images in self._columns.items()})
-        folder = Path(self.folder) if self.folder is not None else Path(trainer.default_root_dir) / "images"
+        folder = Path(trainer.default_root_dir) / "images"
         folder.mkdir(parents=True, exist_ok=True)
         picture.save(folder / f"step_{trainer.global_step:06d}.png")
         for logger in trainer.loggers:

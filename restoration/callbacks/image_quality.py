@@ -22,22 +22,21 @@ class ImageQuality(Callback):
     Logs `val/psnr_nfe{k}`, `val/ssim_nfe{k}`, `val/psnr_hole_nfe{k}`, `val/psnr_known_nfe{k}` (the last two over
     images with a hole, left out if there are none), `val/frechet_nfe{k}` and `val/psnr_identity`. Checkpoints, stages
     and early stopping watch `val/psnr`, that of the first NFE, and `val/frechet`, that of the last. The network runs
-    in the trainer's precision, with the averaged weights if there are any; the metrics are float32.
+    in the trainer's precision, with the averaged weights if there are any; the metrics are float32. The sampling noise
+    depends on the image only, so that epochs and runs share it.
 
     Args:
         nfe: network evaluations per image.
-        seed: of the sampling noise, which depends on (seed, image) only, so that epochs and runs share it.
         frechet: the distance; None leaves it out. `train` sets it to the encoder's own.
 
     Raises:
         UserError: nfe is not a list of whole numbers from 1 up.
     """
 
-    def __init__(self, nfe: Sequence[int] = (1, 8), seed: int = 0, frechet: FrechetDistance | None = None) -> None:
+    def __init__(self, nfe: Sequence[int] = (1, 8), frechet: FrechetDistance | None = None) -> None:
         self.nfe = [int(steps) for steps in nfe]
         if not self.nfe or min(self.nfe) < 1:
             raise UserError(f"callbacks.image_quality.nfe={list(nfe)}: give whole numbers from 1 up, such as [1,8]")
-        self.seed = seed
         self.frechet = frechet
         # The clean images are the same in every epoch, and so are their features.
         self._clean_features: dict[tuple[int, ...], Tensor] = {}
@@ -77,7 +76,7 @@ class ImageQuality(Callback):
             if images not in self._clean_features:
                 self._clean_features[images] = self.frechet.features(batch.clean).cpu()
             self._clean.update(self._clean_features[images])
-        keys = fold(self.seed, "sampling", 0, batch.index)
+        keys = fold(0, "sampling", 0, batch.index)
         restorer: Any = pl_module.restorer
         for nfe in self.nfe:
             with trainer.precision_plugin.val_step_context():

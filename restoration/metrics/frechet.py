@@ -5,9 +5,13 @@ many times more images than features. Compare only distances of the same number 
 """
 
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from restoration.backbone import Encoder
 
 GROUPS = 10  # of images, for the jackknife interval of a distance
 
@@ -117,3 +121,22 @@ class FrechetDistance:
         self.encoder.to(images.device)
         with torch.autocast(images.device.type, enabled=False):
             return self.encoder(2 * images.float().clamp(0.0, 1.0) - 1)[-1].mean(dim=(2, 3))
+
+
+def encoder_distance(encoder: dict[str, Any] | None) -> FrechetDistance | None:
+    """The Fréchet distance over the features of an encoder as it was before training; None for random weights.
+
+    Args:
+        encoder: the config of `backbone.encoder`; None if the backbone has none.
+    """
+    if encoder is None:
+        return None
+    model, weights = encoder["model"], str(encoder["weights"])
+    if weights == "random":
+        return None
+    name = Path(weights).stem if Path(weights).suffix else f"{model}_{weights}"
+    # The short name of the data set in docs/protocol.md.
+    name = name.replace("tiny_imagenet", "tin").replace(".", "_")
+    # Another stem gives other features of the same weights: its distances are not comparable.
+    name += "" if encoder["stem"] == "no_pool" else f"_{encoder['stem']}"
+    return FrechetDistance(Encoder(model, weights, encoder["stem"]), f"frechet_{name}")

@@ -9,6 +9,7 @@ from restoration.metrics.pictures import picture_grid
 from restoration.report.curves import nfe_curve
 from restoration.report.folder import Report
 from restoration.report.table import write_csv
+from restoration.restorer import Restorer
 
 
 def write_results(result: EvaluationResult, run: dict[str, Any], folder: Path) -> Report:
@@ -25,3 +26,19 @@ def write_results(result: EvaluationResult, run: dict[str, Any], folder: Path) -
     picture_grid(result.examples).save(images / "grid.png")
     nfe_curve(metrics).savefig(images / "curve.png")
     return Report(folder, metrics)
+
+
+def describe(config: dict[str, Any], restorer: Restorer) -> dict[str, Any]:
+    """What a table needs to know about a run."""
+    return {
+        "experiment": config["run"]["experiment"],
+        "name": config["run"]["label"],
+        "strength": config["corruption"]["strength"],
+        "severity": config["corruption"]["severity"],
+        "corruption": config["run"]["corruption"],
+        "data": config["run"]["data"],
+        "image_size": config["data"]["image_size"],
+        "sampler": config["sampler"],
+        "seed": config["seed"],
+        "parameters": sum(parameter.numel() for parameter in restorer.parameters()),
+    }

@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-import torch
 from omegaconf import DictConfig, OmegaConf
 
 from restoration.errors import UserError
+from restoration.restorer import read_checkpoint
 from restoration.run.overrides import Overrides, below, leaves
 from restoration.run.resolve import run_label
 
@@ -24,18 +24,12 @@ def last_checkpoint(config: DictConfig, folder: Path) -> Path | None:
     """The checkpoint to resume from, if the run is resumed. Nothing is overwritten unasked.
 
     Raises:
-        UserError: the folder holds a run and resume=false, or the other way round; the checkpoint is damaged.
+        UserError: the folder holds a run and resume=false, or the other way round.
     """
     path = folder / "checkpoints" / "last.ckpt"
     if config.resume:
         if not path.is_file():
             raise UserError(f"resume=true, but there is no {path}; give the name=… of the run to resume")
-        try:
-            torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        except Exception as error:
-            raise UserError(
-                f"{path} is damaged ({type(error).__name__}), so the run cannot resume; start again with another name=…"
-            ) from error
         return path
     if path.exists() or (folder / "metrics.json").exists():
         raise UserError(f"{folder} holds a run; choose another name=…, or continue it with resume=true")
@@ -51,11 +45,10 @@ def resumed(config: DictConfig, checkpoint: Path, folder: Path) -> DictConfig:
         folder: of the run, which may have moved since.
 
     Raises:
-        UserError: the command line sets another network, objective, data set or seed; an older version's checkpoint.
+        UserError: the checkpoint is damaged or of an older version; the command line sets another network, objective,
+            data set or seed.
     """
-    carried: dict[str, Any] = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)["config"]
-    if "estimator" not in carried:
-        raise UserError(f"{checkpoint} was written by restoration 0.1; resume with version 0.1.0, or train again")
+    carried: dict[str, Any] = read_checkpoint(checkpoint)["config"]
     begun = OmegaConf.create(carried)
     former = carried["folder"]
     for key, value in leaves(carried):

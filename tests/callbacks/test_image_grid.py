@@ -87,9 +87,9 @@ class Broken(WandbLogger):
 def test_a_dead_service_warns_once_and_training_goes_on(tmp_path, caplog):
     logger = Broken()
     with caplog.at_level(logging.WARNING, logger="restoration.callbacks.image_grid"):
-        fit(tmp_path, ImageGrid(images=1, nfe=(1,), folder=tmp_path / "elsewhere"), logger)
+        fit(tmp_path, ImageGrid(images=1, nfe=(1,)), logger)
     assert logger.sent == [("val/images", "RGB", 3), ("val/images", "RGB", 6)]
     assert [record.getMessage() for record in caplog.records].count(
         "W&B did not accept the validation grid (gone); the PNG files are complete"
     ) == 1
-    assert len(list((tmp_path / "elsewhere").iterdir())) == 2
+    assert len(list((tmp_path / "images").iterdir())) == 2
