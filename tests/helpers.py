@@ -34,7 +34,7 @@ from restoration.restorer import Restorer
 from restoration.run.command import CONF
 from restoration.run.keys import allow_any_key
 from restoration.training.module import RestorationModule
-from restoration.training.schedule import Constant, Schedule
+from restoration.training.schedule import Cosine
 
 # A job of seconds: 24 pictures of 16 pixels, six steps an epoch, an encoder of 373k parameters.
 TINY_DATA = [
@@ -177,9 +177,7 @@ def tiny_data(train_images: int = 24, batch_size: int = 4) -> DeadLeaves:
     return DeadLeaves(Corruption(sequence), image_size=16, batch_size=batch_size, eval_batch_size=4, **counts)
 
 
-def tiny_module(
-    weights: str | Path = "random", schedule: Schedule | None = None, **optimizer: Any
-) -> RestorationModule:
+def tiny_module(weights: str | Path = "random", schedule: Cosine | None = None, **optimizer: Any) -> RestorationModule:
     """A flow on test_resnet, with its config, so that its checkpoints rebuild themselves."""
     encoder = {"_target_": "restoration.backbone.Encoder", "model": "test_resnet", "weights": str(weights)}
     config = {
@@ -193,7 +191,7 @@ def tiny_module(
         Restorer.build(config),
         Objective({"flow": FlowMatching(Uniform(), SquaredError())}),
         functools.partial(torch.optim.AdamW, **{"lr": 1e-2, **optimizer}),
-        schedule or Constant(warmup=0.0),
+        schedule or Cosine(warmup=0.0, final=1.0),
         config,
     )
 

@@ -14,7 +14,6 @@ from restoration.batch import Batch
 from restoration.keyed import fold
 from restoration.objective import Objective
 from restoration.restorer import Restorer
-from restoration.training.schedule import Schedule
 
 
 @dataclass(frozen=True)
@@ -44,7 +43,7 @@ class RestorationModule(LightningModule):
         restorer: what is trained.
         objective: what is minimised.
         optimizer: makes the optimiser from parameter groups.
-        schedule: of the learning rate.
+        schedule: the factor on the peak learning rate, from a step and the number of steps.
         config: plain containers, written into every checkpoint so that it can be rebuilt.
         seed: keys the draws of noise and time.
         compile: compiles the backbone in place; checkpoint keys do not change.
@@ -55,7 +54,7 @@ class RestorationModule(LightningModule):
         restorer: Restorer,
         objective: Objective,
         optimizer: Callable[[Iterable[dict[str, Any]]], Optimizer],
-        schedule: Schedule,
+        schedule: Callable[[int, int], float],
         config: dict[str, Any],
         seed: int = 0,
         compile: bool = False,

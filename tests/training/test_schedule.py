@@ -4,17 +4,17 @@ import math
 
 import pytest
 
-from restoration.training.schedule import Constant, Cosine
+from restoration.training.schedule import Cosine
 
 
 def test_the_warm_up_is_linear_and_never_zero():
-    for schedule in (Constant(0.1), Cosine(0.1)):
+    for schedule in (Cosine(0.1, final=1.0), Cosine(0.1)):
         assert [schedule(step, 100) for step in range(10)] == [pytest.approx((step + 1) / 11) for step in range(10)]
         assert schedule(10, 100) == 1.0
 
 
 def test_constant_stays():
-    assert {Constant(0.1)(step, 100) for step in range(10, 200)} == {1.0}
+    assert {Cosine(0.1, final=1.0)(step, 100) for step in range(10, 200)} == {1.0}
 
 
 def test_cosine_falls_to_its_final_factor_and_stays_there():
@@ -30,5 +30,5 @@ def test_cosine_falls_to_its_final_factor_and_stays_there():
 
 @pytest.mark.parametrize("steps", [1, 2, 3])
 def test_the_shortest_stages_have_factors_in_range(steps):
-    for schedule in (Constant(), Cosine(), Cosine(warmup=0)):
+    for schedule in (Cosine(final=1.0), Cosine(), Cosine(warmup=0)):
         assert all(0 < schedule(step, steps) <= 1 for step in range(steps + 1))
