@@ -191,11 +191,11 @@ def main(config: DictConfig) -> None:
             log.warning("stopped; continue with: python -m restoration.train %s resume=true", names)
         raise
     finally:
-        # The jobs of a sweep share this process.
         wandb.finish(failed)
-        gc.collect()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        if HydraConfig.get().mode == RunMode.MULTIRUN:  # the jobs share this process
+            gc.collect()
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
 
 
 if __name__ == "__main__":

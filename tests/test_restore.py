@@ -191,6 +191,7 @@ def test_another_sampler_replaces_that_of_the_checkpoint(desk: Path, monkeypatch
     assert isinstance(sampler, Midpoint) and (sampler.nfe, sampler.warp, sampler.keep) == (6, (1.1, 3.0), 0)
 
 
+@pytest.mark.slow
 def test_the_command_runs_as_a_module(desk: Path):
     done = subprocess.run(
         [sys.executable, "-m", "restoration.restore", "checkpoint=none.ckpt", "input=photos", "output=restored"],

@@ -1,7 +1,6 @@
 """The train command: what a run leaves."""
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -9,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import wandb
 from helpers import (
     CONF,
     FEW_PASSES,
@@ -24,6 +24,7 @@ from omegaconf import OmegaConf
 
 from restoration.restorer import Restorer
 from restoration.train import main
+from restoration.training.loggers import finish_wandb
 
 RUN = Path("outputs/blur_erase/run")
 
@@ -150,25 +151,21 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path, capsys: pytest.
     assert not (RUN / "metrics.json").exists() and not (RUN / "checkpoints" / "last.ckpt").exists()
 
 
-def test_a_sweep_in_its_own_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_sweep(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
     """`-m`: one run folder and one offline W&B run per job, one group, one table; a bad job fails alone."""
-    without_account(monkeypatch, tmp_path)
-    monkeypatch.setenv("PYTHONPATH", str(CONF.parent))
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "160")
+    without_account(monkeypatch, tmp_path)
+    wandb.teardown()
     tiny = [item for item in TINY if not item.startswith("logger")]
-    command = [sys.executable, "-m", "restoration.train", "-m", "experiment=blur_erase", *tiny, *FEW_PASSES]
-    ended = subprocess.run(
-        [*command, "trainer.max_steps=2", "corruption.strength=0.5,7,1.0"],
-        cwd=tmp_path,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=600,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-    assert ended.returncode not in (0, None), ended.stdout + ended.stderr
-    assert "job failed: " in ended.stderr, ended.stdout + ended.stderr
-    assert "7" in ended.stderr.split("job failed: ")[1].splitlines()[0]
+    arguments = ["experiment=blur_erase", *tiny, *FEW_PASSES, "trainer.max_steps=2", "corruption.strength=0.5,7,1.0"]
+    try:
+        assert run_command(main, *arguments, flags=["-m"]) == 1
+    finally:
+        finish_wandb()
+        wandb.teardown()
+    said = capsys.readouterr()
+    assert "job failed: corruption.strength=7: it must be" in said.err and "Traceback" not in said.err
     folders = [tmp_path / RUN / name for name in ("0", "2")]
     for folder, strength in zip(folders, (0.5, 1.0), strict=True):
         assert json.loads((folder / "metrics.json").read_text())["run"]["strength"] == strength
@@ -178,7 +175,7 @@ def test_a_sweep_in_its_own_process(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         assert f"run/{folder.name}".encode() in content and b"restoration" in content
     assert not (tmp_path / RUN / "1" / "metrics.json").exists()
     # One table at the end, with both runs in it.
-    table = ended.stdout[ended.stdout.rindex("┏") :]
+    table = said.out[said.out.rindex("┏") :]
     assert table.count("│ identity") == 2 and "0.50" in table and "1.00" in table
 
 

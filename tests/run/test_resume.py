@@ -100,7 +100,7 @@ def test_the_uninterrupted_run_sees_every_image_once_an_epoch(whole: Path):
 @pytest.mark.parametrize(
     "step, in_validation, stage",
     [
-        pytest.param(3, False, 1, id="before the switch"),
+        pytest.param(3, False, 1, id="before the switch", marks=slow),
         pytest.param(9, False, 2, id="after the switch"),
         pytest.param(8, True, 2, id="in validation"),
         pytest.param(4, True, 1, id="in validation before the switch", marks=slow),
@@ -159,9 +159,8 @@ def whole_epochs(tmp_path_factory: pytest.TempPathFactory, weights: Path) -> Pat
     return folder
 
 
-@pytest.mark.parametrize(
-    "step, in_validation", [(8, False), pytest.param(6, True, marks=slow), pytest.param(12, False, marks=slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("step, in_validation", [(8, False), (6, True), (12, False)])
 def test_runs_of_whole_epochs_resume_too(
     step: int, in_validation: bool, whole_epochs: Path, weights: Path, tmp_path: Path
 ):
