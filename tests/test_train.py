@@ -24,7 +24,6 @@ from omegaconf import OmegaConf
 
 from restoration.restorer import Restorer
 from restoration.train import main
-from restoration.training.loggers import finish_wandb
 
 RUN = Path("outputs/blur_erase/run")
 
@@ -162,7 +161,7 @@ def test_a_sweep(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch
     try:
         assert run_command(main, *arguments, flags=["-m"]) == 1
     finally:
-        finish_wandb()
+        wandb.finish()
         wandb.teardown()
     said = capsys.readouterr()
     assert "job failed: corruption.strength=7: it must be" in said.err and "Traceback" not in said.err
