@@ -37,7 +37,7 @@ def corruption() -> Corruption:
 def make(epoch: int = 0, rank: int = 0, world: int = 1, step: int = 0, **options) -> Random:
     """A data module with the parts of a trainer that it reads."""
     made = Random(corruption(), **{"batch_size": 8, "seed": 0, **options})
-    progress = SimpleNamespace(is_last_batch=True, current=SimpleNamespace(processed=0))
+    progress = SimpleNamespace(is_last_batch=True, current=SimpleNamespace(processed=0, ready=0))
     loop = SimpleNamespace(restarting=False, epoch_loop=SimpleNamespace(batch_progress=progress))
     made.trainer = SimpleNamespace(
         current_epoch=epoch, global_rank=rank, world_size=world, global_step=step, fit_loop=loop
@@ -139,7 +139,7 @@ def test_an_interrupted_epoch_continues_where_it_stopped():
     whole = [batch.index.tolist() for batch in train(module)]
     module.trainer.fit_loop.restarting = True
     module.trainer.fit_loop.epoch_loop.batch_progress = SimpleNamespace(
-        is_last_batch=False, current=SimpleNamespace(processed=3)
+        is_last_batch=False, current=SimpleNamespace(processed=3, ready=4)
     )
     assert [batch.index.tolist() for batch in train(module)] == whole[3:]
 
