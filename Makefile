@@ -17,10 +17,10 @@ demo: install  ## train a small restorer on procedural images, judge it, show it
 	$(BIN)/python -m restoration.train experiment=demo
 
 test: install  ## the tests: CPU, no network, at most 5 minutes
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-all: install  ## and the slow ones, the notebook, real images where they are
-	$(BIN)/python -m pytest -m 'slow or not slow'
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'slow or not slow'
 	$(BIN)/python -m pytest --nbmake --nbmake-timeout=600 notebooks
 
 lint: install  ## style and types

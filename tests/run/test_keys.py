@@ -53,7 +53,7 @@ def test_a_mistyped_key_is_refused_by_name(override: str, complaint: str):
         "data.train_images=8",
         "data.image_seed=3",
         "callbacks.early_stopping.min_delta=0.1",
-        "callbacks.image_quality.seed=3",
+        "callbacks.data_wait.bottleneck=0.5",
         "callbacks.ema=null",
         "budget=tiny",
         "experiment=demo",
