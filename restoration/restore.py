@@ -18,13 +18,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from restoration.data.decode import SUFFIXES, find_images
 from restoration.errors import UserError, whole_number
+from restoration.flow.tiling import Tiles
 from restoration.keyed import fold
 from restoration.picture import Picture, read, write
 from restoration.restorer import Restorer
 from restoration.run.command import hydra_command
 from restoration.run.hardware import usable_device
 from restoration.run.keys import changed
-from restoration.tiling import Tiles
 
 
 @dataclass(frozen=True)

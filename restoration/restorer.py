@@ -16,10 +16,10 @@ from restoration.backbone import Backbone
 from restoration.errors import UserError
 from restoration.estimator import Estimator, Identity
 from restoration.flow import CleanPrediction, ConditionalField, Source, to_image, to_model
+from restoration.flow.tiling import TiledField, Tiles
 from restoration.keyed import fold
 from restoration.picture import decode, encode, read
 from restoration.sampler import Sampler
-from restoration.tiling import TiledField, Tiles
 
 # The config groups that make a restorer.
 GROUPS = ("backbone", "estimator", "source", "prediction", "sampler")

@@ -12,11 +12,11 @@ from PIL import Image
 from restoration import picture as picture_module
 from restoration.errors import UserError
 from restoration.flow import Degraded
+from restoration.flow.tiling import Tiles
 from restoration.keyed import fold
 from restoration.picture import Picture, decode, encode, read, write
 from restoration.restorer import Restorer
 from restoration.sampler import Euler
-from restoration.tiling import Tiles
 
 
 def pixels(*shape: int, seed: int = 0, dtype: type = np.uint8) -> np.ndarray:

@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from restoration.errors import UserError
 from restoration.estimator import Identity
 from restoration.flow import ConditionalField, to_model
+from restoration.flow.tiling import Tiles
 from restoration.picture import read, write
 from restoration.restore import Task, main, plan, restore_pictures
 from restoration.restorer import Restorer
 from restoration.sampler import Euler, Midpoint
-from restoration.tiling import Tiles
 
 
 class Still(ConditionalField):

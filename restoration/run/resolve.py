@@ -51,7 +51,7 @@ def resolve(config: DictConfig) -> dict[str, Any]:
         if isinstance(config.evaluation.nfe, int):
             config.evaluation.nfe = [config.evaluation.nfe]  # files take its first
         _fill(config, "trainer.precision", _precision)
-        if "restorer" in config.source and not config.run.images_before:
+        if "path" in config.source.get("restorer", {}) and not config.run.images_before:
             config.run.images_before = _images_before(config.source.restorer.path)
         _fill(config, "trainer.max_steps", _max_steps)
         _fill(config, "trainer.val_check_interval", _val_check_interval)

@@ -10,10 +10,10 @@ from restoration.backbone import Backbone
 from restoration.errors import UserError
 from restoration.estimator import Blind, Estimate
 from restoration.flow import CleanPrediction, Degraded, InitialEstimate, VelocityPrediction
+from restoration.flow.tiling import TiledField, Tiles, windows
 from restoration.keyed import fold
 from restoration.restorer import Restorer
 from restoration.sampler import Euler
-from restoration.tiling import TiledField, Tiles, windows
 
 
 class Pointwise(Backbone):

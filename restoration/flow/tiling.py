@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from restoration.errors import UserError
-from restoration.flow import ConditionalField, Field
+from restoration.flow.field import ConditionalField, Field
 from restoration.keyed import normal
 
 # Features (26 MB per 256-pixel tile with the default backbone) are kept for up to this many tiles. A larger image
