@@ -21,7 +21,7 @@ def open_checkpoint(config: DictConfig) -> tuple[Restorer, dict[str, Any], Resto
     Raises:
         UserError: the checkpoint, device or data are not available, or a key is missing or unknown.
     """
-    restorer = Restorer.load(config.checkpoint, usable_device(str(config.device)))
+    restorer = Restorer.load(config.checkpoint, usable_device(str(config.device)), config.trust)
     trained = restorer.config
     # Another data set is loaded at the size of the training, unless another is given; its file's `${seed}` is train's.
     for key in {"image_size", "seed"} & set(config.data if "_target_" in config.data else ()):
