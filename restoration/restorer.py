@@ -175,7 +175,7 @@ class Restorer(nn.Module):
         """The restorer of a checkpoint, rebuilt from the training config in it, in eval mode.
 
         Args:
-            trust: names of packages other than this one whose code the checkpoint may use.
+            trust: names of other packages whose code the checkpoint may use.
 
         Raises:
             UserError: as `read_checkpoint`, or it does not fit this version.
@@ -184,17 +184,15 @@ class Restorer(nn.Module):
         try:
             restorer = cls.build(checkpoint["config"], weights="checkpoint")
         except Exception as error:  # missing keys, unknown classes, wrong arguments
-            reason = f"{type(error).__name__}: {error}".splitlines()[0]
+            cause = error.__cause__ or error
+            reason = f"{type(cause).__name__}: {cause}".splitlines()[0]
             raise UserError(
                 f"{path}: this version cannot build the network of its config ({reason}); "
                 "give a checkpoint of this project"
             ) from error
         try:
-            restorer.load_state_dict({
-                name.removeprefix("restorer."): value
-                for name, value in checkpoint["state_dict"].items()
-                if name.startswith("restorer.")
-            })  # fmt: skip
+            state, own = checkpoint["state_dict"], "restorer."
+            restorer.load_state_dict({k.removeprefix(own): v for k, v in state.items() if k.startswith(own)})
         except RuntimeError as error:
             raise UserError(f"{path}: its weights do not fit the network of its config") from error
         restorer.config = checkpoint["config"]
@@ -224,7 +222,7 @@ def read_checkpoint(path: str | Path, trust: Any = None) -> dict[str, Any]:
         raise UserError(f"no checkpoint at {path}; a run saves checkpoints/best.ckpt in its folder")
     try:
         checkpoint: dict[str, Any] = load_tensors(path)
-        config, _ = checkpoint["config"], (checkpoint["config"]["backbone"], "".join(checkpoint["state_dict"]))
+        config, _ = checkpoint["config"], ({**checkpoint["config"]}["backbone"], "".join(checkpoint["state_dict"]))
     except Exception as error:
         raise UserError(
             f"{path} is not a checkpoint of this project, or is damaged ({type(error).__name__}); "
@@ -242,9 +240,9 @@ def self_contained(config: dict[str, Any]) -> dict[str, Any]:
     Its weights are part of the state dict, so the file is not needed when the checkpoint is loaded.
     """
     source = config["source"]
-    if "path" not in source.get("restorer", {}):
+    if "path" not in (regression := source.get("restorer", {})):
         return config
-    inner = read_checkpoint(source["restorer"]["path"], source["restorer"].get("trust"))["config"]
+    inner = read_checkpoint(regression["path"], regression.get("trust"))["config"]
     # Not recursive: `build` instantiates the groups itself.
     groups = {name: inner[name] for name in GROUPS}
     rebuilt = {"_target_": BUILD, "_recursive_": False, "config": groups, "weights": "checkpoint"}

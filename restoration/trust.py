@@ -4,6 +4,7 @@ import functools
 import importlib.util
 import re
 import sys
+import warnings
 import zipfile
 from collections.abc import Iterable
 from importlib import import_module
@@ -204,4 +205,5 @@ def load_tensors(path: str | Path) -> Any:
         with zipfile.ZipFile(path) as file:
             if any(member.compress_type != zipfile.ZIP_STORED for member in file.infolist()):
                 raise ValueError("it is compressed")
-    return torch.load(path, map_location="cpu", weights_only=True)
+    with warnings.catch_warnings(action="ignore"):  # of unusual pickles, before their refusal
+        return torch.load(path, map_location="cpu", weights_only=True)

@@ -1,6 +1,7 @@
 """A pretrained image classifier as feature extractor."""
 
 import re
+from argparse import Namespace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -171,8 +172,9 @@ def _create(model: str, weights: str) -> nn.Module:
 def _fill(model: nn.Module, path: Path, name: str) -> None:
     """Loads a classifier's weights without its head."""
     try:
-        state: Any = load_file(path) if path.suffix == ".safetensors" else load_tensors(path)
-        # Training checkpoints of timm hold the weights under one of these names.
+        # Training checkpoints of timm hold the weights under one of these names, beside their arguments.
+        with torch.serialization.safe_globals([Namespace]):
+            state: Any = load_file(path) if path.suffix == ".safetensors" else load_tensors(path)
         held = [
             key for key in ("state_dict_ema", "model_ema", "state_dict", "model") if isinstance(state.get(key), dict)
         ]
