@@ -107,7 +107,7 @@ class _Check:
             if "_target_" in value:
                 self.target(value, path, allowed)
             for key, inner in value.items():
-                if type(key) not in (str, int):
+                if type(key) is not int and not (type(key) is str and key.isprintable()):
                     raise self.refuse(f"its config has a key at {path} that is no text")
                 if key == "config" and value.get("_target_") == BUILD:
                     self.groups(inner, f"{path}.config", depth + 1)

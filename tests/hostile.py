@@ -156,6 +156,7 @@ TARGETS: dict[str, Callable[[Path], Any]] = {
     "cycle": lambda canary: _cycle(),
     "tensor": lambda canary: _node("restoration.flow.Degraded", sigma=torch.zeros(1)),
     "tuple": lambda canary: _node("restoration.flow.Degraded", sigma=(_touch(canary),)),
+    "key of control characters": lambda canary: _node("restoration.flow.Degraded", **{"\x1b[2J\nall is well": 1}),
     "key that is no text": lambda canary: {**_node("restoration.flow.Degraded"), (1, 2): _touch(canary)},
 }
 
