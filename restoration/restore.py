@@ -156,7 +156,7 @@ def main(config: DictConfig) -> None:
     tiles = Tiles(tile, overlap, whole_number("batch_size", config.batch_size, 1))
 
     tasks = plan(Path(str(config.input)), Path(str(config.output)), config.overwrite)
-    restorer = Restorer.load(str(config.checkpoint), usable_device(str(config.device)))
+    restorer = Restorer.load(str(config.checkpoint), usable_device(str(config.device)), config.trust)
     restorer.sampler = instantiate(changed(restorer.config["sampler"], config.sampler, "sampler"))
     begin = time.monotonic()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())

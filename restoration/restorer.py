@@ -20,6 +20,7 @@ from restoration.flow.tiling import TiledField, Tiles
 from restoration.keyed import fold
 from restoration.picture import decode, encode, read
 from restoration.sampler import Sampler
+from restoration.trust import BUILD, check_targets, load_tensors
 
 # The config groups that make a restorer.
 GROUPS = ("backbone", "estimator", "source", "prediction", "sampler")
@@ -170,27 +171,28 @@ class Restorer(nn.Module):
         return encode(replace(picture, image=restored[0].cpu()))
 
     @classmethod
-    def load(cls, path: str | Path, device: str | torch.device = "cpu") -> "Restorer":
+    def load(cls, path: str | Path, device: str | torch.device = "cpu", trust: Any = None) -> "Restorer":
         """The restorer of a checkpoint, rebuilt from the training config in it, in eval mode.
 
+        Args:
+            trust: names of other packages whose code the checkpoint may use.
+
         Raises:
-            UserError: no such file, not a checkpoint of this project, or one of an older version.
+            UserError: as `read_checkpoint`, or it does not fit this version.
         """
-        checkpoint = read_checkpoint(path)
+        checkpoint = read_checkpoint(path, trust)
         try:
             restorer = cls.build(checkpoint["config"], weights="checkpoint")
         except Exception as error:  # missing keys, unknown classes, wrong arguments
-            reason = f"{type(error).__name__}: {error}".splitlines()[0]
+            cause = error.__cause__ or error
+            reason = f"{type(cause).__name__}: {cause}".splitlines()[0]
             raise UserError(
                 f"{path}: this version cannot build the network of its config ({reason}); "
                 "give a checkpoint of this project"
             ) from error
         try:
-            restorer.load_state_dict({
-                name.removeprefix("restorer."): value
-                for name, value in checkpoint["state_dict"].items()
-                if name.startswith("restorer.")
-            })  # fmt: skip
+            state, own = checkpoint["state_dict"], "restorer."
+            restorer.load_state_dict({k.removeprefix(own): v for k, v in state.items() if k.startswith(own)})
         except RuntimeError as error:
             raise UserError(f"{path}: its weights do not fit the network of its config") from error
         restorer.config = checkpoint["config"]
@@ -204,23 +206,23 @@ class Restorer(nn.Module):
             config: plain containers with `_target_`s.
             weights: replaces `backbone.encoder.weights`; "checkpoint" if a state dict will follow.
         """
-        parts = {name: dict(config[name]) for name in GROUPS}
+        parts: dict[str, Any] = {name: {**config[name]} for name in GROUPS}
         if weights is not None and "encoder" in parts["backbone"]:
             parts["backbone"]["encoder"] = {**parts["backbone"]["encoder"], "weights": weights}
         return cls(**{name: instantiate(part) for name, part in parts.items()})
 
 
-def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """The content of a checkpoint.
+def read_checkpoint(path: str | Path, trust: Any = None) -> dict[str, Any]:
+    """The content of a checkpoint. Its config names only what `trust.check_targets` allows, so it can be instantiated.
 
     Raises:
-        UserError: no such file, not a checkpoint of this project, or one of an older version.
+        UserError: no such file, not a checkpoint of this project, of an older version, or it names other code.
     """
     if not Path(path).is_file():
         raise UserError(f"no checkpoint at {path}; a run saves checkpoints/best.ckpt in its folder")
     try:
-        checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        config, _ = checkpoint["config"], (checkpoint["config"]["backbone"], checkpoint["state_dict"].items())
+        checkpoint: dict[str, Any] = load_tensors(path)
+        config, _ = checkpoint["config"], ({**checkpoint["config"]}["backbone"], "".join(checkpoint["state_dict"]))
     except Exception as error:
         raise UserError(
             f"{path} is not a checkpoint of this project, or is damaged ({type(error).__name__}); "
@@ -228,6 +230,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         ) from error
     if "estimator" not in config:
         raise UserError(f"{path} was written by restoration 0.1; use it with version 0.1.0, or train again")
+    check_targets(config, trust, path)
     return checkpoint
 
 
@@ -237,11 +240,10 @@ def self_contained(config: dict[str, Any]) -> dict[str, Any]:
     Its weights are part of the state dict, so the file is not needed when the checkpoint is loaded.
     """
     source = config["source"]
-    if "path" not in source.get("restorer", {}):
+    if "path" not in (regression := source.get("restorer", {})):
         return config
-    inner = read_checkpoint(source["restorer"]["path"])["config"]
+    inner = read_checkpoint(regression["path"], regression.get("trust"))["config"]
     # Not recursive: `build` instantiates the groups itself.
-    target = f"{Restorer.__module__}.{Restorer.__qualname__}.build"
     groups = {name: inner[name] for name in GROUPS}
-    rebuilt = {"_target_": target, "_recursive_": False, "config": groups, "weights": "checkpoint"}
+    rebuilt = {"_target_": BUILD, "_recursive_": False, "config": groups, "weights": "checkpoint"}
     return {**config, "source": {**source, "restorer": rebuilt}}

@@ -36,6 +36,7 @@ from restoration.run.keys import check_ablations
 from restoration.run.resolve import describe_run, resolve
 from restoration.run.resume import last_checkpoint, resumed
 from restoration.training.module import RestorationModule
+from restoration.trust import named
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +75,7 @@ def train(config: DictConfig) -> Report | None:
     run = build(resolved, folder)
     if checkpoint is not None:
         log.info("resuming from %s", checkpoint)
-    run.trainer.fit(run.module, datamodule=run.data, ckpt_path=checkpoint)
+    run.trainer.fit(run.module, datamodule=run.data, ckpt_path=checkpoint, weights_only=True)
     if resolved["trainer"].get("fast_dev_run"):
         log.info("the fast run succeeded; it leaves no checkpoint, so there is no evaluation")
         return None
@@ -128,7 +129,9 @@ def evaluate(run: Run, seconds: float) -> Report:
     """The evaluation that a run ends with, of its best weights; written to its folder and its loggers."""
     config, module, steps = run.config, run.module, run.trainer.global_step
     best = run.folder / "checkpoints" / "best.ckpt"
-    restorer = Restorer.load(best if best.is_file() else best.with_name("last.ckpt"), module.device)
+    restorer = Restorer.load(
+        best if best.is_file() else best.with_name("last.ckpt"), module.device, named(module.config)
+    )
     result = run.evaluation(restorer, run.data.batches("test", module.device))
     facts = {
         "images_seen": config["run"]["images_before"] + module.images_seen,

@@ -29,8 +29,8 @@ def test_a_run_without_an_encoder_is_evaluated_over_a_given_one(
     assert run_command(train.main, *arguments, flags=["--config-dir", str(tmp_path / "conf")]) == 0
     weights = f"frechet.weights={encoder_file(tmp_path)}"
     capsys.readouterr()
-    assert evaluate(weights) == 2 and "no encoder of its own" in complaint(capsys)
-    assert evaluate(weights, "frechet.model=test_resnet", "frechet.stem=no_pool") == 0
+    assert evaluate(weights, "trust=helpers") == 2 and "no encoder of its own" in complaint(capsys)
+    assert evaluate(weights, "trust=helpers", "frechet.model=test_resnet", "frechet.stem=no_pool") == 0
     assert "frechet_test_resnet" in json.loads((RUN / "evaluation" / "metrics.json").read_text())["restored"]
 
 

@@ -103,12 +103,12 @@ def test_a_backbone_of_one_s_own_is_one_file_and_one_yaml(experiment: str, desk:
     folder = Path("outputs") / experiment / "run"
     assert not [name for name in metrics(folder)["restored"] if name.startswith("frechet")]
     assert OmegaConf.load(folder / "config.yaml").backbone == {"_target_": "helpers.Plain"}
-    small = ["evaluation.images=4", "evaluation.nfe=[1]", "evaluation.spread_samples=0", "device=cpu"]
+    small = ["evaluation.images=4", "evaluation.nfe=[1]", "evaluation.spread_samples=0", "device=cpu", "trust=helpers"]
     checkpoint = f"checkpoint={folder / 'checkpoints' / 'best.ckpt'}"
     assert run_command(evaluate.main, checkpoint, *small) == 0
     assert metrics(folder / "evaluation")["restored"]["psnr"] == pytest.approx(metrics(folder)["restored"]["psnr"])
     if experiment == "blur_erase":
-        assert run_command(main, *arguments, "resume=true", "trainer.max_steps=3", flags=flags) == 0
+        assert run_command(main, *arguments, "resume=true", "trust=helpers", "trainer.max_steps=3", flags=flags) == 0
 
 
 def test_ablations_combine(capsys: pytest.CaptureFixture[str]):

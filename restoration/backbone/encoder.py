@@ -1,14 +1,18 @@
 """A pretrained image classifier as feature extractor."""
 
+import re
+from argparse import Namespace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import timm
 import torch
-from timm.models import load_state_dict
+from safetensors.torch import load_file
+from timm.models import clean_state_dict
 from torch import Tensor, nn
 
 from restoration.errors import UserError
+from restoration.trust import load_tensors
 
 # The strides are measured with an image of this height and width, up to the largest that divides both: 32.
 _MEASURED = (96, 128)
@@ -139,6 +143,9 @@ class WidenedConv(nn.Module):
 
 def _create(model: str, weights: str) -> nn.Module:
     path = Path(weights)
+    # timm would fetch "hf-hub:…" and read "local-dir:…" whatever the weights.
+    if not re.fullmatch(r"[\w.]+", model):
+        raise UserError(f"backbone.encoder.model={model!r}: give a name of timm, such as resnet50")
     try:
         if weights in ("random", "checkpoint"):
             return timm.create_model(model, features_only=True)
@@ -165,9 +172,17 @@ def _create(model: str, weights: str) -> nn.Module:
 def _fill(model: nn.Module, path: Path, name: str) -> None:
     """Loads a classifier's weights without its head."""
     try:
-        state = load_state_dict(str(path))
+        # Training checkpoints of timm hold the weights under one of these names, beside their arguments.
+        with torch.serialization.safe_globals([Namespace]):
+            state: Any = load_file(path) if path.suffix == ".safetensors" else load_tensors(path)
+        held = [
+            key for key in ("state_dict_ema", "model_ema", "state_dict", "model") if isinstance(state.get(key), dict)
+        ]
+        state = clean_state_dict(state[held[0]] if held else state)
     except Exception as error:
-        raise UserError(f"encoder weights {path} cannot be read ({type(error).__name__}); is it complete?") from error
+        raise UserError(
+            f"encoder weights {path} cannot be read ({type(error).__name__}); is it complete, and tensors only?"
+        ) from error
     # timm's feature wrappers rename: the classifier's `stages.0` is `stages_0`, its `blocks` are `model.blocks`.
     state = {key.replace(".", "_"): value for key, value in state.items()}
     # Batch normalisation's step counters are often left out of weight files, and frozen statistics do not use them.

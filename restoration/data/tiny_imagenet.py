@@ -6,8 +6,10 @@ ImageNet's terms apply to its images: non-commercial research, no redistribution
 import logging
 import os
 import shutil
+import stat
 import tempfile
 import zipfile
+import zlib
 from pathlib import Path
 
 from filelock import FileLock
@@ -22,6 +24,7 @@ FOLDER = "tiny-imagenet-200"
 URL = f"http://cs231n.stanford.edu/{FOLDER}.zip"  # without TLS, so the MD5 is checked before use
 SIZE = 248_100_043
 MD5 = "90528d7ca1a48142e341f4ef8d21d0de"
+MOST_FILES, MOST_BYTES = 200_000, 1_000_000_000  # the official archive has about 120,000 files of 250 MB
 IMAGES_PER_CLASS = 500
 HELD_OUT = 490  # in each class, images from this number on are the selection split
 
@@ -105,21 +108,53 @@ def _unpack(archive: Path, folder: Path) -> None:
     unpacking = Path(tempfile.mkdtemp(prefix=f".{FOLDER}-", dir=folder.parent))
     try:
         with zipfile.ZipFile(archive) as file:
-            members = [
-                name for name in file.namelist() if name.startswith(f"{FOLDER}/") and f"{FOLDER}/test/" not in name
-            ]
-            if not members:
-                raise UserError(f"{archive} has no folder {FOLDER}/; replace it with the official archive")
-            for name in tqdm(members, desc=f"unpacking {archive.name}", unit="file", disable=None):
-                file.extract(name, unpacking)
+            members = _checked(file.infolist(), archive)
+            for member in tqdm(members, desc=f"unpacking {archive.name}", unit="file", disable=None):
+                file.extract(member, unpacking)
         os.rename(unpacking / FOLDER, folder)
-    except zipfile.BadZipFile as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise UserError(
             f"{archive} ({archive.stat().st_size:,} bytes) is damaged: {error}; "
             f"remove it to download it again ({SIZE:,} bytes, MD5 {MD5})"
         ) from error
+    except OSError as error:
+        raise UserError(f"{archive} cannot be unpacked into {folder.parent} ({error.strerror or error})") from error
     finally:
         shutil.rmtree(unpacking, ignore_errors=True)
+
+
+def _checked(members: list[zipfile.ZipInfo], archive: Path) -> list[zipfile.ZipInfo]:
+    """The members to unpack. UserError before anything is written if this cannot be the official archive.
+
+    Unpacking stops at a member's declared size, so the declared sizes bound the real ones.
+    """
+
+    def refused(reason: str) -> UserError:
+        return UserError(f"{archive} {reason}; nothing was unpacked; replace it with the official archive")
+
+    if len(members) > MOST_FILES or sum(member.file_size for member in members) > MOST_BYTES:
+        raise refused(f"has more than {MOST_FILES:,} files or {MOST_BYTES:,} bytes, far more than Tiny ImageNet")
+    seen: set[str] = set()
+    for member in members:
+        name, kind = member.filename, stat.S_IFMT(member.external_attr >> 16)
+        shown = name.encode("unicode_escape").decode()[:80]
+        if name.startswith("/") or "\\" in name or ":" in name or {"..", "."} & set(name.split("/")):
+            raise refused(f"has a file outside its folder, {shown}")
+        if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+            raise refused(f"has a link or device, {shown}")
+        if name in seen:
+            raise refused(f"has two files of one name, {shown}")
+        if member.flag_bits & 1 or member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise refused(f"has an encrypted file, or an unusual compression, {shown}")
+        seen.add(name)
+    wanted = [
+        member
+        for member in members
+        if member.filename.startswith(f"{FOLDER}/") and not member.filename.startswith(f"{FOLDER}/test/")
+    ]
+    if not wanted:
+        raise UserError(f"{archive} has no folder {FOLDER}/; replace it with the official archive")
+    return wanted
 
 
 def _numbered(folder: Path) -> list[tuple[int, str]]:

@@ -13,6 +13,9 @@ from restoration.run.hardware import usable_device
 from restoration.run.keys import changed
 from restoration.run.overrides import Overrides
 
+# Groups of the training config that an evaluation reads beside the restorer's own.
+_NEEDED = ("data", "corruption", "evaluation", "trainer", "run")
+
 
 def open_checkpoint(config: DictConfig) -> tuple[Restorer, dict[str, Any], RestorationDataModule]:
     """The restorer of `config.checkpoint` on `config.device`, its training config as the groups data, corruption and
@@ -21,8 +24,12 @@ def open_checkpoint(config: DictConfig) -> tuple[Restorer, dict[str, Any], Resto
     Raises:
         UserError: the checkpoint, device or data are not available, or a key is missing or unknown.
     """
-    restorer = Restorer.load(config.checkpoint, usable_device(str(config.device)))
+    restorer = Restorer.load(config.checkpoint, usable_device(str(config.device)), config.trust)
     trained = restorer.config
+    if missing := [name for name in _NEEDED if not isinstance(trained.get(name), dict)]:
+        raise UserError(
+            f"{config.checkpoint}: its config lacks {', '.join(missing)}; give a checkpoint that training wrote"
+        )
     # Another data set is loaded at the size of the training, unless another is given; its file's `${seed}` is train's.
     for key in {"image_size", "seed"} & set(config.data if "_target_" in config.data else ()):
         if not Overrides().given(f"data.{key}"):

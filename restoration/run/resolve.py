@@ -2,7 +2,6 @@
 
 import logging
 import math
-from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
@@ -52,7 +51,7 @@ def resolve(config: DictConfig) -> dict[str, Any]:
             config.evaluation.nfe = [config.evaluation.nfe]  # files take its first
         _fill(config, "trainer.precision", _precision)
         if "path" in config.source.get("restorer", {}) and not config.run.images_before:
-            config.run.images_before = _images_before(config.source.restorer.path)
+            config.run.images_before = _images_before(config.source.restorer)
         _fill(config, "trainer.max_steps", _max_steps)
         _fill(config, "trainer.val_check_interval", _val_check_interval)
     OmegaConf.set_readonly(config, True)
@@ -112,7 +111,7 @@ def _devices(trainer: DictConfig) -> int:
     return Trainer(**chosen, logger=False, enable_checkpointing=False, enable_progress_bar=False).world_size
 
 
-def _images_before(path: str | Path) -> int:
+def _images_before(regression: DictConfig) -> int:
     """Images that the regression inside the source has seen: its training is part of this run's cost."""
-    checkpoint = read_checkpoint(path)
+    checkpoint = read_checkpoint(regression.path, regression.get("trust"))
     return checkpoint["images_seen"] + checkpoint["config"]["run"]["images_before"]

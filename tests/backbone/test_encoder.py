@@ -1,7 +1,10 @@
 """The encoder: weights from files, frozen statistics, measured strides, and clear errors."""
 
+import argparse
+import pickle
 from pathlib import Path
 
+import hostile
 import pytest
 import timm
 import torch
@@ -192,3 +195,36 @@ def test_names_that_do_not_exist_are_refused():
     assert "resnet35" in refused("resnet35", "random")
     assert "stem='pool'" in refused("test_resnet", "random", "pool")
     assert "no max-pool" in refused("test_efficientnet", "random", "no_pool")
+
+
+@pytest.mark.parametrize("form", ["plain", "inside", "legacy", "type error"])
+@pytest.mark.parametrize("suffix", [".pth", ".pt", ".bin", ".safetensors"])
+def test_a_weight_file_runs_nothing(form: str, suffix: str, tmp_path: Path, classifier: torch.nn.Module):
+    canary = tmp_path / "canary"
+    path, touch = tmp_path / f"weights{suffix}", hostile.Touch(canary)
+    if form == "plain":
+        path.write_bytes(hostile.pickled(canary).read_bytes())
+    elif form == "type error":  # some versions of timm take it for an old PyTorch and load without protection
+        path.write_bytes(pickle.dumps({"a": [1]}, protocol=2)[:-1] + b"NR.")
+    else:
+        content = {**classifier.state_dict(), "more": touch}
+        torch.save(content, path, _use_new_zipfile_serialization=form == "inside")
+    with pytest.raises(UserError, match=r"cannot be read \(\w+\); is it complete, and tensors only\?") as caught:
+        Encoder("test_resnet", str(path))
+    assert "\n" not in str(caught.value) and not canary.exists()
+
+
+@pytest.mark.parametrize("held", ["state_dict", "model", "model_ema"])
+def test_weights_inside_a_training_checkpoint_are_found(held: str, tmp_path: Path, classifier: torch.nn.Module):
+    state = {f"module.{name}": value for name, value in classifier.state_dict().items()}
+    arguments = argparse.Namespace(model="test_resnet", lr=0.1)
+    torch.save({held: state, "epoch": 3, "args": arguments}, tmp_path / "weights.pth")
+    loaded = Encoder("test_resnet", str(tmp_path / "weights.pth")).model.state_dict()
+    assert all(torch.equal(value, classifier.state_dict()[name]) for name, value in loaded.items())
+
+
+@pytest.mark.parametrize("model", ["hf-hub:someone/model", "local-dir:/tmp", "timm/resnet18", "hf_hub:a"])
+@pytest.mark.parametrize("weights", ["random", "checkpoint", "a1_in1k"])
+def test_a_model_is_a_name_of_timm(model: str, weights: str):
+    with pytest.raises(UserError, match="give a name of timm"):
+        Encoder(model, weights)

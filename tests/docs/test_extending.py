@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import run_command
+from helpers import complaint, run_command
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from restoration.benchmark import main as benchmark
@@ -62,7 +62,11 @@ def test_a_backbone(project: Path, capsys: pytest.CaptureFixture[str]):
 
     checkpoint = "outputs/demo/run/checkpoints/best.ckpt"
     image = "outputs/demo/run/images/grid.png"
-    assert run_command(restore, f"checkpoint={checkpoint}", f"input={image}", "output=new", "tile=64", "nfe=1") == 0
+    arguments = [f"checkpoint={checkpoint}", f"input={image}", "output=new", "tile=64", "nfe=1"]
+    assert run_command(restore, *arguments) == 2
+    assert "(backbone), which is not allowed there; nothing was executed" in (message := complaint(capsys))
+    assert message.endswith("add trust=my_project")
+    assert run_command(restore, *arguments, "trust=my_project") == 0
     assert (project / "new" / "grid.png").is_file()
 
     benchmark(
@@ -70,7 +74,7 @@ def test_a_backbone(project: Path, capsys: pytest.CaptureFixture[str]):
     )
     assert "patches" in capsys.readouterr().out
 
-    restorer = Restorer.load(checkpoint).double()
+    restorer = Restorer.load(checkpoint, trust="my_project").double()
     field = restorer.field(torch.rand(2, 3, 32, 32, dtype=torch.float64))
     x, v = torch.randn(2, 2, 3, 32, 32, dtype=torch.float64)
     t, r = torch.tensor([0.2, 0.5]).double(), torch.tensor([0.9, 0.6]).double()

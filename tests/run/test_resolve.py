@@ -56,7 +56,7 @@ def test_every_copy_holds_the_resolved_config_and_a_longer_run_derives_it_again(
     flags = callback_file(tmp_path / "conf", "test_resolve.KeepLoggedConfig")
     tiny = [item for item in TINY if not item.startswith(("logger.wandb", "trainer.precision"))]
     arguments = ["experiment=blur_erase", *tiny, *FEW_PASSES, "callbacks=extended", "budget.images=16"]
-    resumed = ["experiment=blur_erase", "name=run", "resume=true"]
+    resumed = ["experiment=blur_erase", "name=run", "resume=true", "trust=test_resolve"]
     monkeypatch.syspath_prepend(str(Path(__file__).parent))
     try:
         for more, steps, derived in (
