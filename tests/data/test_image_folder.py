@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from restoration.corruption import Corruption, GaussianBlur
-from restoration.data.decode import find_images
+from restoration.picture import find_images
 from restoration.data.image_folder import ImageFolder
 from restoration.errors import UserError
 
