@@ -153,9 +153,9 @@ def _unpack(archive: Path, folder: Path) -> None:
 
 
 def _numbered(folder: Path, prefix: str, end: int | None = None) -> list[tuple[int, str]]:
-    """Numbers (below `end`) and paths of the images `<prefix>_<number>.JPEG` of a folder, in order; a warning names others.
+    """Numbers below `end` and paths of the images `<prefix>_<number>.JPEG` of a folder, in order.
 
-    [] if there is no folder. Hidden files are ignored.
+    A warning names those of other names; hidden files are ignored. [] if there is no folder.
     """
     if not folder.is_dir():
         return []

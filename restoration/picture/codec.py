@@ -43,15 +43,16 @@ def decode(image: Image.Image) -> Picture:
     """
     image.load()
     many, image = has_more(image), upright(image)
-    if image.mode.startswith(("I", "F")):
-        values, clear = levels(image), image.info.get("transparency")
-        alpha = np.where(np.asarray(image) == clear, 0, 255).astype(np.uint8) if isinstance(clear, int) else None
+    deep, profile = image.mode.startswith(("I", "F")), None
+    if deep:
+        (values, alpha), grey = levels(image), True
+        pixels = torch.from_numpy(values).expand(3, -1, -1).clone()
+        deep = alpha is None  # Pillow has no 16-bit grey with alpha.
         profile = image.info.get("icc_profile")
-        # Pillow has no 16-bit grey with alpha.
-        return Picture(torch.from_numpy(values).expand(3, -1, -1).clone(), True, alpha is None, alpha, profile, many)
-    rgb, alpha, grey = colours(image)
-    pixels = torch.from_numpy(np.array(rgb)).permute(2, 0, 1).float().div_(255)
-    return Picture(pixels, grey, alpha=None if alpha is None else np.asarray(alpha), first_of_many=many)
+    else:
+        rgb, alpha, grey = colours(image)
+        pixels = torch.from_numpy(np.array(rgb)).permute(2, 0, 1).float().div_(255)
+    return Picture(pixels, grey, deep, None if alpha is None else np.asarray(alpha), profile, many)
 
 
 def encode(picture: Picture) -> Image.Image:

@@ -12,8 +12,10 @@ def shown(image: Image.Image) -> Image.Image:
     image.load()
     image = upright(image)
     if image.mode.startswith(("I", "F")):
-        return Image.fromarray((levels(image) * 255).round().astype(np.uint8)).convert("RGB")
-    rgb, alpha, _ = colours(image)
+        values, alpha = levels(image)
+        rgb = Image.fromarray((values * 255).round().astype(np.uint8)).convert("RGB")
+    else:
+        rgb, alpha, _ = colours(image)
     if alpha is None:
         return rgb
     rgb.putalpha(alpha)
@@ -33,14 +35,17 @@ def upright(image: Image.Image) -> Image.Image:
     return image
 
 
-def levels(image: Image.Image) -> np.ndarray:
-    """float32 (H, W) in [0, 1] of integers (16 bits) or floats."""
-    values = np.asarray(image).astype(np.float32)
+def levels(image: Image.Image) -> tuple[np.ndarray, Image.Image | None]:
+    """float32 (H, W) in [0, 1] of integers (16 bits) or floats, and alpha if one level is transparent."""
+    pixels = np.asarray(image)
+    values = pixels.astype(np.float32)
     if image.mode != "F":
         values /= 65535
     if not (values.min() >= 0 and values.max() <= 1):
         raise ValueError("its values are outside [0, 1] (floats) or 16 bits (integers)")
-    return values
+    clear = image.info.get("transparency")
+    alpha = Image.fromarray(np.where(pixels == clear, 0, 255).astype(np.uint8)) if isinstance(clear, int) else None
+    return values, alpha
 
 
 def colours(image: Image.Image) -> tuple[Image.Image, Image.Image | None, bool]:

@@ -111,7 +111,7 @@ def opened(
                 megapixels = image.width * image.height / 1e6
                 if megapixels > max_megapixels:
                     raise ValueError(
-                        f"{image.width} x {image.height} pixels are {megapixels:.1f} megapixels, above "
+                        f"{image.width} x {image.height} pixels are {megapixels:.6g} megapixels, above "
                         f"max_megapixels={max_megapixels:g}; raise it if there is memory, or make the image smaller"
                     )
                 if max_megapixels < float("inf"):  # Pillow refuses parts of a file from twice its own limit.

@@ -5,9 +5,9 @@ import pytest
 from PIL import Image
 
 from restoration.corruption import Corruption, GaussianBlur
-from restoration.picture import find_images
 from restoration.data.image_folder import ImageFolder
 from restoration.errors import UserError
+from restoration.picture import find_images
 
 
 def touch(root, names):
