@@ -60,7 +60,8 @@ class TinyImageNet(FileDataModule):
                 split = "selection" if number >= HELD_OUT else "train"
                 name = f"train/{wnid}/{os.path.basename(path)}"
                 splits[split].append(Source(path, name, label * IMAGES_PER_CLASS + number, label))
-        splits["test"] = _validation(folder, classes)
+        if splits["train"]:  # Else the classes themselves are wrong.
+            splits["test"] = _validation(folder, classes)
         for split, where in (("train", "train/*/images"), ("selection", "train/*/images"), ("test", "val/images")):
             if not splits[split]:
                 raise UserError(f"{folder} has no images in {where} for the {split} split; {remedy}")
@@ -97,7 +98,7 @@ def _labels(annotations: Path, classes: dict[str, int]) -> dict[str, int]:
             labels[name] = classes[wnid]
         elif line.strip():
             raise UserError(
-                f"{annotations}, line {number}: {printable(line[:60])!r} is not an image and a class of wnids.txt; "
+                f'{annotations}, line {number}: "{printable(line[:60])}" is not an image and a class of wnids.txt; '
                 "copy the file again"
             )
     return labels
