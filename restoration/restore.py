@@ -7,7 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -19,7 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from restoration.errors import UserError, whole_number
 from restoration.flow.tiling import Tiles
 from restoration.keyed import fold
-from restoration.picture import MAX_MEGAPIXELS, Picture, find_images, printable, read, suffixes, write
+from restoration.picture import MAX_MEGAPIXELS, Picture, find_images, is_out_of_memory, printable, read, suffixes, write
 from restoration.restorer import Restorer
 from restoration.run.command import hydra_command, output_folder
 from restoration.run.hardware import usable_device
@@ -122,12 +122,6 @@ def _batches(
         yield group
 
 
-def _is_out_of_memory(error: Exception) -> bool:
-    """Torch has an error class for GPUs only."""
-    signs = ("you tried to allocate", "bad_alloc")
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(sign in str(error) for sign in signs)
-
-
 def _restore_group(
     restorer: Restorer, group: list[tuple[Task, Picture]], nfe: int | None, seed: int, tiles: Tiles
 ) -> dict[str, str]:
@@ -138,7 +132,7 @@ def _restore_group(
         restored = restorer.restore(degraded.to(restorer.device), keys, nfe, tiles=tiles).cpu()
         del degraded
     except (RuntimeError, MemoryError) as error:
-        if not _is_out_of_memory(error):
+        if not is_out_of_memory(error):
             raise
         restored = None
     if restored is None:  # Outside the handler, whose error would keep the tensors.
@@ -154,7 +148,8 @@ def _restore_group(
     failures = {}
     for (task, picture), image in zip(group, restored, strict=True):
         try:
-            write(task.target, replace(picture, image=image))
+            picture.image = image  # in place: the degraded one is not needed any more
+            write(task.target, picture)
             if picture.first_of_many:
                 print(f"{task.name}: only the first of its frames or pages is restored", file=sys.stderr)
         except (OSError, MemoryError) as error:

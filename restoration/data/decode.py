@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from restoration.picture import opened, shown
 
+MAX_MEGAPIXELS = 200  # of one file, after a JPEG's reduction; decoding takes up to 10 MB for each
 CHUNK = 128  # images per task: long enough to hide the cost of a task, short enough for a smooth progress bar
 
 logger = logging.getLogger(__name__)
@@ -42,7 +43,7 @@ def read_image(path: Path | str, size: int) -> np.ndarray:
     Raises:
         ValueError: with a reason of one line, for a damaged file or one above `MAX_MEGAPIXELS`.
     """
-    with opened(path, shrink=size) as image:
+    with opened(path, MAX_MEGAPIXELS, shrink=size) as image:
         image = shown(image)
     if image.size != (size, size):
         side = min(image.size)

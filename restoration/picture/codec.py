@@ -13,6 +13,8 @@ from torch import Tensor
 from restoration.picture.colour import colours, has_more, levels, upright
 from restoration.picture.file import MAX_MEGAPIXELS, opened
 
+STRIP = 256  # rows encoded at a time
+
 
 @dataclass
 class Picture:
@@ -58,8 +60,13 @@ def decode(image: Image.Image) -> Picture:
 def encode(picture: Picture) -> Image.Image:
     """The Pillow image, rounded to 8 or 16 bits."""
     highest, dtype = (65535, np.uint16) if picture.deep else (255, np.uint8)
-    image = picture.image.mean(dim=0) if picture.grey else picture.image.permute(1, 2, 0)
-    encoded = Image.fromarray((image.clamp(0, 1).double() * highest).round().numpy().astype(dtype))
+    height, width = picture.image.shape[1:]
+    values = np.empty((height, width) if picture.grey else (height, width, 3), dtype)
+    for top in range(0, height, STRIP):  # In strips: whole images in float64 would need 100 bytes for each pixel.
+        rows = picture.image[:, top : top + STRIP]
+        rows = rows.mean(dim=0) if picture.grey else rows.permute(1, 2, 0)
+        values[top : top + STRIP] = (rows.clamp(0, 1).double() * highest).round().numpy().astype(dtype)
+    encoded = Image.fromarray(values)
     if picture.alpha is not None:
         encoded.putalpha(Image.fromarray(picture.alpha))
     return encoded

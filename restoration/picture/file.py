@@ -9,9 +9,10 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
+import torch
 from PIL import Image, UnidentifiedImageError
 
-MAX_MEGAPIXELS = 100
+MAX_MEGAPIXELS = 50  # Restoring takes about 0.2 GB for each.
 
 # EPS runs Ghostscript on the file. The others are headers without a decoder.
 _EXCLUDED = {"EPS", "WMF", "BUFR", "GRIB", "HDF5", "MPEG"}
@@ -123,6 +124,12 @@ def opened(
         Image.MAX_IMAGE_PIXELS = limit
 
 
+def is_out_of_memory(error: Exception) -> bool:
+    """On any device: torch has an error class for GPUs only."""
+    signs = ("you tried to allocate", "bad_alloc")
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(sign in str(error) for sign in signs)
+
+
 def _reason(error: Exception, path: str | Path) -> str:
     if isinstance(error, UnidentifiedImageError):
         with open(path, "rb") as file:
@@ -133,7 +140,7 @@ def _reason(error: Exception, path: str | Path) -> str:
         return (f"{kind}: convert it to PNG or JPEG first" if kind else "not an image, or damaged") if head else "empty"
     if isinstance(error, Image.DecompressionBombError):
         return "a part of it is above max_megapixels="
-    if isinstance(error, MemoryError):
+    if is_out_of_memory(error):
         return "out of memory while decoding; make the image smaller"
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     text = printable(text.partition("\n")[0].encode("utf-8", "backslashreplace").decode())
