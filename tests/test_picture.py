@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pytest
@@ -9,7 +10,6 @@ import torch
 from helpers import Plain
 from PIL import Image
 
-from restoration import picture as picture_module
 from restoration.errors import UserError
 from restoration.flow import Degraded
 from restoration.flow.tiling import Tiles
@@ -104,13 +104,14 @@ def test_a_file_is_written_completely_or_not_at_all(tmp_path: Path, monkeypatch:
     assert os.listdir(tmp_path / "new") == ["a.png"]
 
     class Failing:
-        def save(self, path: Path, format: str) -> None:
-            path.write_bytes(b"half")
+        def save(self, file: BinaryIO, **_: object) -> None:
+            file.write(b"half")
             raise OSError("disk full")
 
-    monkeypatch.setattr(picture_module, "encode", lambda picture: Failing())
+    monkeypatch.setattr("restoration.picture.codec.encode", lambda picture: Failing())
     with pytest.raises(OSError, match="disk full"):
         write(tmp_path / "new" / "a.png", Picture(torch.ones(3, 4, 4)))
+    assert os.listdir(tmp_path / "new") == ["a.png"]
     assert not np.asarray(Image.open(tmp_path / "new" / "a.png")).any()
 
 

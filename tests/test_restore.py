@@ -135,6 +135,86 @@ def test_plan_refuses(tmp_path: Path):
     assert single.target == tmp_path / "other.png"
 
 
+@pytest.mark.parametrize(
+    "names, results",
+    [
+        (["s.png", "s.jpg", "s.png.png"], ["s.jpg.png", "s.png.png", "s.png.png.png"]),
+        (["s.jpg", "s.png/t.png"], ["s.jpg.png", "s.png/t.png"]),
+        (["a.b.png", "a.png"], ["a.b.png", "a.png"]),
+        (["a", "a.png", "a.png.png"], ["a.png", "a.png.png", "a.png.png.png"]),
+    ],
+)
+def test_every_image_has_a_result_of_its_own(tmp_path: Path, names: list[str], results: list[str]):
+    for name in names:
+        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels(8, 8, 3, seed=len(name))).save(tmp_path / "in" / name, "PNG")
+    tasks = plan(tmp_path / "in", tmp_path / "out")
+    assert restore_pictures(Untouched(), tasks) == {}
+    written = sorted(path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*.png"))
+    assert [path for path in written if (tmp_path / "out" / path).is_file()] == results
+    for task in tasks:
+        np.testing.assert_array_equal(np.asarray(Image.open(task.target)), pixels(8, 8, 3, seed=len(task.name)))
+
+
+def test_an_input_is_never_replaced(tmp_path: Path):
+    """Also by way of links, and of an output folder around the input."""
+    inner = tmp_path / "photos" / "photos"
+    inner.mkdir(parents=True)
+    for folder in (inner, inner.parent):
+        Image.fromarray(pixels(8, 8, 3)).save(folder / "a.png")
+    (inner / "photos").mkdir()
+    Image.fromarray(pixels(8, 8, 3)).save(inner / "photos" / "a.png")
+    with pytest.raises(UserError, match="would replace the input"):
+        plan(inner, inner.parent, overwrite=True)
+    os.symlink(inner.parent / "a.png", tmp_path / "link.png")
+    with pytest.raises(UserError, match="would replace the input"):
+        plan(inner.parent / "a.png", tmp_path / "link.png", overwrite=True)
+    # A result replaces a link, not the file behind it.
+    os.symlink(inner / "a.png", tmp_path / "b.png")
+    assert restore_pictures(Noisy(), plan(inner.parent / "a.png", tmp_path / "b.png", overwrite=True)) == {}
+    assert not (tmp_path / "b.png").is_symlink()
+    np.testing.assert_array_equal(np.asarray(Image.open(inner / "a.png")), pixels(8, 8, 3))
+
+
+class Starved(Untouched):
+    """Has memory for one small image at a time."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self.error = error
+
+    def restore(self, degraded: Tensor, *arguments, **options) -> Tensor:
+        if degraded.shape[0] * degraded.shape[2] > 16:
+            raise self.error
+        return super().restore(degraded, *arguments, **options)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."),
+        MemoryError(),
+    ],
+)
+def test_out_of_memory_skips_one_image(tmp_path: Path, error: Exception):
+    for name, side in (("a", 16), ("b", 16), ("c", 24), ("d", 16)):
+        Image.fromarray(pixels(side, 16, 3)).save(tmp_path / f"{name}.png")
+    tasks = plan(tmp_path, tmp_path.with_name(f"{tmp_path.name}_restored"))
+    failures = restore_pictures(Starved(error), tasks)
+    assert list(failures) == ["c.png"] and failures["c.png"].startswith("out of memory at 16 x 24 pixels; use smaller")
+    assert [task.name for task in tasks if task.target.exists()] == ["a.png", "b.png", "d.png"]
+    with pytest.raises(RuntimeError, match="a bug"):
+        restore_pictures(Starved(RuntimeError("a bug")), tasks)
+
+
+def test_a_result_that_cannot_be_written_is_named(tmp_path: Path):
+    Image.fromarray(pixels(8, 8, 3)).save(tmp_path / "a.png")
+    (tmp_path / "file").write_text("")
+    failures = restore_pictures(Untouched(), [Task(tmp_path / "a.png", "a.png", tmp_path / "file" / "a.png")])
+    assert failures["a.png"].startswith("cannot write ") and "\n" not in failures["a.png"]
+
+
 @pytest.fixture
 def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with one image, and a file that is not a checkpoint."""
@@ -159,6 +239,15 @@ def command(*arguments: str) -> int:
         (["checkpoint=bad.ckpt", "tile=large"], "tile=large must be a whole number"),
         (["checkpoint=bad.ckpt", "tile=32", "overlap=24"], "overlap=24 must be at most half of tile=32"),
         (["checkpoint=bad.ckpt", "device=toaster"], "device=toaster cannot be used here"),
+        *(
+            (["checkpoint=bad.ckpt", f"overwrite={word}"], f"overwrite={word} must be true")
+            for word in ("no", "flase", "1")
+        ),
+        *(
+            (["checkpoint=bad.ckpt", f"max_megapixels={n}"], f"max_megapixels={n} must be")
+            for n in (0, -1, "all", True)
+        ),
+        (["checkpoint=bad.ckpt", "output=bad.ckpt"], "output bad.ckpt is a file"),
         (["sampler=euler", "sampler.warps=[1,2]"], "unknown key 'sampler.warps'; did you mean 'warp'?"),
     ],
 )
@@ -178,6 +267,19 @@ def test_the_command_restores_what_it_can(
     said = capsys.readouterr()
     assert "skipped b.png: " in said.err and said.out.startswith("restored 1 of 2 images into restored")
     np.testing.assert_array_equal(np.asarray(Image.open("restored/a.png")), pixels(8, 8, 3))
+
+
+def test_the_limit_of_megapixels_is_a_key(
+    desk: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setattr(Restorer, "load", lambda *_: Untouched())
+    assert command("checkpoint=c", "input=photos", "max_megapixels=0.00005") == 1
+    assert (
+        "skipped a.png: 8 x 8 pixels are 6.4e-05 megapixels, above max_megapixels=5e-05; raise"
+        in capsys.readouterr().err
+    )
+    assert command("checkpoint=c", "input=photos", "max_megapixels=0.000064") == 0
+    assert Image.MAX_IMAGE_PIXELS is not None and Image.MAX_IMAGE_PIXELS > 1e6, "Pillow's own limit is as before"
 
 
 def test_another_sampler_replaces_that_of_the_checkpoint(desk: Path, monkeypatch: pytest.MonkeyPatch):

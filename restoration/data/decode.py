@@ -4,7 +4,6 @@ import logging
 import multiprocessing
 import os
 import sys
-from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -14,11 +13,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from tqdm import tqdm
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm"}
+from restoration.picture import opened, shown
 
+MAX_MEGAPIXELS = 200  # of one file, after a JPEG's reduction; decoding takes up to 10 MB for each
 CHUNK = 128  # images per task: long enough to hide the cost of a task, short enough for a smooth progress bar
 
 logger = logging.getLogger(__name__)
@@ -34,22 +34,6 @@ class Source:
     label: int | None = None
 
 
-def find_images(root: Path) -> tuple[list[str], str]:
-    """Paths of the image files under a folder, relative to it, with forward slashes; hidden ones are left out.
-
-    Also a text with the number of other files of each suffix, "" if there are none.
-    """
-    names, others = [], Counter[str]()
-    for folder, below, files in os.walk(root):
-        below[:] = [name for name in below if not name.startswith(".")]  # among them the store
-        for path in (Path(folder, name) for name in files if not name.startswith(".")):
-            if path.suffix.lower() in SUFFIXES:
-                names.append(path.relative_to(root).as_posix())
-            else:
-                others[path.suffix.lower() or "without a suffix"] += 1
-    return names, ", ".join(f"{count} {suffix}" for suffix, count in sorted(others.items()))
-
-
 def read_image(path: Path | str, size: int) -> np.ndarray:
     """Decodes a file to RGB and resizes the square in its centre: uint8 (size, size, 3).
 
@@ -57,14 +41,10 @@ def read_image(path: Path | str, size: int) -> np.ndarray:
     antialiased bicubic filter. JPEGs larger than 8 times the size are decoded at reduced resolution first.
 
     Raises:
-        Exception: any error of the decoder.
+        ValueError: with a reason of one line, for a damaged file or one above `MAX_MEGAPIXELS`.
     """
-    with Image.open(path) as opened:
-        if min(opened.size) > 8 * size:
-            opened.draft(None, (4 * size, 4 * size))
-        ImageOps.exif_transpose(opened, in_place=True)
-        image = _as_rgb(opened)
-        image.load()
+    with opened(path, MAX_MEGAPIXELS, shrink=size) as image:
+        image = shown(image)
     if image.size != (size, size):
         side = min(image.size)
         left, top = (image.width - side) / 2, (image.height - side) / 2
@@ -74,17 +54,6 @@ def read_image(path: Path | str, size: int) -> np.ndarray:
             centre = (left, top, left + side, top + side)
             image = image.resize((size, size), Image.Resampling.BICUBIC, centre, reducing_gap=3.0)
     return np.asarray(image)
-
-
-def _as_rgb(image: Image.Image) -> Image.Image:
-    if image.mode == "RGB" and not image.has_transparency_data:
-        return image
-    if image.mode.startswith("I"):  # 16-bit grey, which Pillow would clip at 255
-        image = Image.fromarray((np.asarray(image, np.float32) / 257.0).round().clip(0, 255).astype(np.uint8))
-    if image.has_transparency_data:  # shown on white: the colours under transparency are arbitrary
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return image.convert("RGB")
 
 
 def cores() -> int:
@@ -134,8 +103,8 @@ def _decode_chunk(target: Path, offset: int, paths: list[Path | str], size: int)
     for row, path in enumerate(paths):
         try:
             pixels[row] = read_image(path, size)
-        except Exception as error:  # decoders raise almost any type for damaged files
-            failures[row] = type(error).__name__
+        except ValueError as error:
+            failures[row] = str(error)
     # Not memory-mapped: mapped pages would count as resident in every worker.
     with open(target, "r+b") as file:
         file.seek(offset)

@@ -5,8 +5,9 @@ import logging
 from pathlib import Path
 
 from restoration.data.datamodule import FileDataModule
-from restoration.data.decode import SUFFIXES, Source, find_images
+from restoration.data.decode import Source
 from restoration.errors import UserError
+from restoration.picture import find_images, printable
 
 SELECTION_SHARE = 0.02
 TEST_SHARE = 0.05
@@ -35,8 +36,8 @@ class ImageFolder(FileDataModule):
         names.sort()
         if len(names) < 3:
             raise UserError(
-                f"{root} has {len(names)} images ({', '.join(sorted(SUFFIXES))}); at least 3 are needed, one each "
-                "for training, selection and test; add images, or point `data.root=` to another folder"
+                f"{root} has {len(names)} images{f' (other files: {others})' if others else ''}; at least 3 are "
+                "needed, one each for training, selection and test; add images, or point `data.root=` to another folder"
             )
         keys = {name: _key(name) for name in names}
         position = {name: (key & 0xFFFFFFFF) / 2**32 for name, key in keys.items()}  # uniform in [0, 1)
@@ -52,7 +53,10 @@ class ImageFolder(FileDataModule):
                 chosen[split].append(moved)
         counts = ", ".join(f"{len(members):,} {split}" for split, members in chosen.items())
         logger.info("%s: %s%s", root, counts, f"; ignored files of other kinds: {others}" if others else "")
-        return {split: [Source(root / name, name, keys[name]) for name in members] for split, members in chosen.items()}
+        return {
+            split: [Source(root / name, printable(name), keys[name]) for name in members]
+            for split, members in chosen.items()
+        }
 
 
 def _key(name: str) -> int:

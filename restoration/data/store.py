@@ -8,6 +8,7 @@ existing store is complete. If the sources change or a build is interrupted, a n
 import hashlib
 import json
 import logging
+import math
 import os
 import shutil
 from dataclasses import dataclass
@@ -19,8 +20,10 @@ from filelock import FileLock
 from restoration.data.decode import Source, decode
 from restoration.errors import UserError
 
-FORMAT = 1  # part of the fingerprint; increase it when the same sources would be decoded differently
+FORMAT = 2  # part of the fingerprint; increase it when the same sources would be decoded differently
 UNREADABLE_SHARE = 0.001
+FEW = 10  # unreadable files that a set of 100 images or more may have in any case; a smaller one, a tenth
+NAMED = 10  # in a message
 
 logger = logging.getLogger(__name__)
 
@@ -70,10 +73,11 @@ def decode_once(cache: Path, splits: dict[str, list[Source]], image_size: int) -
         image_size: side of the stored squares, in pixels.
 
     Returns:
-        A store for each split, without unreadable files; a warning names them.
+        A store for each split, without unreadable files; a warning counts and names them.
 
     Raises:
-        UserError: more than 0.1 % of the files are unreadable, or the cache cannot be written.
+        UserError: more than 0.1 % of the files (or ten, or a tenth, if that is more) are unreadable, or all of a
+            split; or the cache cannot be written.
     """
     folder = cache / _fingerprint(splits, image_size)[:16]
     if not _is_whole(folder):
@@ -115,10 +119,14 @@ def _is_whole(folder: Path) -> bool:
 def _open(folder: Path) -> dict[str, Store]:
     about = json.loads((folder / "store.json").read_text())
     if about["unreadable"]:
-        logger.warning("ignored %d unreadable files: %s", len(about["unreadable"]), "; ".join(about["unreadable"]))
+        logger.warning("ignored %d unreadable files: %s", len(about["unreadable"]), _first(about["unreadable"]))
     label = np.load(folder / "label.npy") if (folder / "label.npy").exists() else None
     images = np.load(folder / "images.npy", mmap_mode="r")
     return Store(images, np.load(folder / "index.npy"), label).split(about["splits"])
+
+
+def _first(unreadable: list[str]) -> str:
+    return "; ".join(unreadable[:NAMED]) + ("; …" if len(unreadable) > NAMED else "")
 
 
 def _build(folder: Path, splits: dict[str, list[Source]], size: int) -> None:
@@ -129,10 +137,11 @@ def _build(folder: Path, splits: dict[str, list[Source]], size: int) -> None:
     try:
         failures = decode(building / "images.npy", sources, size)
         unreadable = [f"{sources[row].name} ({reason})" for row, reason in sorted(failures.items())]
-        if len(failures) > UNREADABLE_SHARE * len(sources):
+        allowed = int(max(UNREADABLE_SHARE * len(sources), min(FEW, math.ceil(len(sources) / 10))))
+        if len(failures) > allowed:
             raise UserError(
-                f"{len(failures)} of {len(sources)} image files cannot be read, more than {UNREADABLE_SHARE:.1%}; "
-                f"replace or remove them: {'; '.join(unreadable[:5])}{'; …' if len(unreadable) > 5 else ''}"
+                f"{len(failures)} of {len(sources)} image files cannot be read, more than {allowed}; "
+                f"replace or remove them: {_first(unreadable)}"
             )
         kept = np.array([row for row in range(len(sources)) if row not in failures], np.int64)
         if failures:
@@ -147,6 +156,9 @@ def _build(folder: Path, splits: dict[str, list[Source]], size: int) -> None:
             np.save(building / "label.npy", np.array([sources[row].label for row in kept], np.int64))
         starts = np.cumsum([0, *map(len, splits.values())])
         counts = np.diff(np.searchsorted(kept, starts)).tolist()
+        for (split, files), count in zip(splits.items(), counts, strict=True):
+            if files and not count:
+                raise UserError(f"no image of the {split} split can be read; replace or remove: {_first(unreadable)}")
         about = {
             "bytes": (building / "images.npy").stat().st_size,
             "splits": dict(zip(splits, counts, strict=True)),

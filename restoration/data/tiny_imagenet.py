@@ -5,6 +5,7 @@ ImageNet's terms apply to its images: non-commercial research, no redistribution
 
 import logging
 import os
+import re
 import shutil
 import stat
 import tempfile
@@ -19,6 +20,7 @@ from restoration.data.datamodule import FileDataModule
 from restoration.data.decode import Source
 from restoration.data.download import download
 from restoration.errors import UserError
+from restoration.picture import printable
 
 FOLDER = "tiny-imagenet-200"
 URL = f"http://cs231n.stanford.edu/{FOLDER}.zip"  # without TLS, so the MD5 is checked before use
@@ -43,7 +45,7 @@ class TinyImageNet(FileDataModule):
     image is its number.
 
     Raises:
-        UserError: a part is missing from the folder, or it cannot be downloaded (`find_or_fetch`).
+        UserError: a part is missing from the folder, its annotations are malformed, or it cannot be downloaded.
     """
 
     store_name = FOLDER
@@ -53,27 +55,56 @@ class TinyImageNet(FileDataModule):
         remedy = f"complete it from the official archive, or `rm -r {folder}` to download it"
         if not (folder / "wnids.txt").is_file():
             raise UserError(f"{folder} has no wnids.txt; {remedy}")
-        classes = {wnid: position for position, wnid in enumerate(sorted((folder / "wnids.txt").read_text().split()))}
+        wnids = (folder / "wnids.txt").read_text(errors="replace").split()
+        classes = {wnid: position for position, wnid in enumerate(sorted(set(wnids)))}
         splits: dict[str, list[Source]] = {"train": [], "selection": [], "test": []}
         for wnid, label in classes.items():
-            for number, path in _numbered(folder / "train" / wnid / "images"):
+            for number, path in _numbered(folder / "train" / wnid / "images", wnid, IMAGES_PER_CLASS):
                 split = "selection" if number >= HELD_OUT else "train"
                 name = f"train/{wnid}/{os.path.basename(path)}"
                 splits[split].append(Source(path, name, label * IMAGES_PER_CLASS + number, label))
-
-        annotations = folder / "val" / "val_annotations.txt"
-        if annotations.is_file():
-            rows = [line.split("\t") for line in annotations.read_text().splitlines()]
-            labels = {row[0]: classes[row[1]] for row in rows}
-            for number, path in _numbered(folder / "val" / "images"):
-                file = os.path.basename(path)
-                splits["test"].append(Source(path, f"val/{file}", number, labels[file]))
+        if splits["train"]:  # Else the classes themselves are wrong.
+            splits["test"] = _validation(folder, classes)
         for split, where in (("train", "train/*/images"), ("selection", "train/*/images"), ("test", "val/images")):
             if not splits[split]:
                 raise UserError(f"{folder} has no images in {where} for the {split} split; {remedy}")
         counts = ", ".join(f"{len(files):,} {name}" for name, files in splits.items())
         logger.info("Tiny ImageNet in %s: %s", folder, counts)
         return splits
+
+
+def _validation(folder: Path, classes: dict[str, int]) -> list[Source]:
+    """The validation images, of the official layout or sorted into `val/<class>/` or `val/<class>/images/`."""
+    images, annotations = folder / "val" / "images", folder / "val" / "val_annotations.txt"
+    found: list[tuple[int, str, int]] = []
+    if files := _numbered(images, "val"):
+        if not annotations.is_file():
+            raise UserError(f"{annotations} is missing, which has the classes of {images}; copy it from the archive")
+        labels = _labels(annotations, classes)
+        for number, path in files:
+            if (file := os.path.basename(path)) not in labels:
+                raise UserError(f"{annotations} has no line for {file}; copy it again, or remove that image")
+            found.append((number, path, labels[file]))
+    else:
+        for wnid, label in classes.items():
+            for below in (folder / "val" / wnid, folder / "val" / wnid / "images"):
+                found += [(number, path, label) for number, path in _numbered(below, "val")]
+    return [Source(path, f"val/{os.path.basename(path)}", number, label) for number, path, label in sorted(found)]
+
+
+def _labels(annotations: Path, classes: dict[str, int]) -> dict[str, int]:
+    labels = {}
+    for number, line in enumerate(annotations.read_text(errors="replace").splitlines(), 1):
+        name, _, rest = line.partition("\t")
+        wnid = rest.partition("\t")[0]
+        if wnid in classes:
+            labels[name] = classes[wnid]
+        elif line.strip():
+            raise UserError(
+                f'{annotations}, line {number}: "{printable(line[:60])}" is not an image and a class of wnids.txt; '
+                "copy the file again"
+            )
+    return labels
 
 
 def find_or_fetch(root: Path, url: str = URL, size: int = SIZE, md5: str = MD5) -> Path:
@@ -157,10 +188,19 @@ def _checked(members: list[zipfile.ZipInfo], archive: Path) -> list[zipfile.ZipI
     return wanted
 
 
-def _numbered(folder: Path) -> list[tuple[int, str]]:
-    """Numbers and paths of the images `<class>_<number>.JPEG` of a folder, in order; [] if there is no folder."""
+def _numbered(folder: Path, prefix: str, end: int | None = None) -> list[tuple[int, str]]:
+    """Numbers below `end` and paths of the images `<prefix>_<number>.JPEG` of a folder, in order.
+
+    A warning names those of other names; hidden files are ignored. [] if there is no folder.
+    """
     if not folder.is_dir():
         return []
     # Strings: Path objects for 100,000 files would take longer than opening the store.
-    names = [name for name in os.listdir(folder) if name.endswith(".JPEG")]
-    return sorted((int(name[name.rindex("_") + 1 : -len(".JPEG")]), os.path.join(folder, name)) for name in names)
+    names = [name for name in os.listdir(folder) if name.endswith(".JPEG") and not name.startswith(".")]
+    matches = {name: re.fullmatch(re.escape(prefix) + r"_(0|[1-9][0-9]{0,8})\.JPEG", name) for name in names}
+    found = {name: int(match[1]) for name, match in matches.items() if match and (end is None or int(match[1]) < end)}
+    if strays := [printable(name) for name in names if name not in found]:
+        logger.warning(
+            "%s: ignored %d files that are not %s_<number>.JPEG: %s", folder, len(strays), prefix, strays[:5]
+        )
+    return sorted((number, os.path.join(folder, name)) for name, number in found.items())

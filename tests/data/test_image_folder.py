@@ -1,13 +1,15 @@
 """A folder of images: which files are found, and the split of each image."""
 
+import os
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from restoration.corruption import Corruption, GaussianBlur
-from restoration.data.decode import find_images
 from restoration.data.image_folder import ImageFolder
 from restoration.errors import UserError
+from restoration.picture import find_images
 
 
 def touch(root, names):
@@ -55,6 +57,32 @@ def test_hidden_and_other_files_are_ignored(tmp_path):
     assert {name for names in by_split(tmp_path).values() for name in names} == set(images)
     touch(tmp_path, ["g.heic", "b/h.HEIC", "LICENSE"])
     assert find_images(tmp_path)[1] == "2 .heic, 1 .txt, 1 without a suffix"
+
+
+def test_images_are_found_by_content(tmp_path):
+    for name in ("a.dat", "b", "c.jpg", os.fsdecode(b"caf\xe9.png"), "folder.png/d.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.new("RGB", (8, 8)).save(tmp_path / name, "WEBP")
+    os.mkfifo(tmp_path / "pipe")
+    os.symlink(tmp_path, tmp_path / "again")
+    names, others = find_images(tmp_path)
+    assert sorted(names) == sorted(["a.dat", "b", "c.jpg", os.fsdecode(b"caf\xe9.png"), "folder.png/d.png"])
+    assert others == "1 linked folder, 1 without a suffix"
+    data = ImageFolder(Corruption(GaussianBlur()), root=str(tmp_path), image_size=8)
+    data.prepare_data()
+    assert sum(map(len, data.load_splits().values())) == 5
+
+
+def test_damaged_photos_do_not_stop_training(tmp_path, caplog):
+    for number in range(50):
+        Image.new("RGB", (8, 8)).save(tmp_path / f"{number}.jpg")
+    (tmp_path / "7.jpg").write_bytes((tmp_path / "7.jpg").read_bytes()[:200])
+    os.mkfifo(tmp_path / "pipe.jpg")
+    data = ImageFolder(Corruption(GaussianBlur()), root=str(tmp_path), image_size=8)
+    data.prepare_data()
+    assert sum(map(len, data.load_splits().values())) == 49
+    assert "ignored 2 unreadable files: " in caplog.text and "7.jpg (" in caplog.text
+    assert "pipe.jpg (not a regular file but a named pipe)" in caplog.text
 
 
 def test_a_missing_or_empty_folder_is_named(tmp_path):

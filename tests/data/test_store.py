@@ -124,12 +124,27 @@ def test_a_few_unreadable_files_are_named_and_skipped(tmp_path, caplog):
             assert np.array_equal(store.images[row], np.asarray(Image.open(many[store.index[row]].path)))
 
 
-def test_many_unreadable_files_are_an_error_that_names_some(tmp_path):
-    sources = write_images(tmp_path / "in", 10)
+@pytest.mark.parametrize(("count", "allowed"), [(3, 1), (10, 1), (40, 4), (500, 10)])
+def test_many_unreadable_files_are_an_error_that_names_some(tmp_path, count, allowed):
+    sources = [
+        Source(source.path, str(row), row, 0) for row, source in enumerate(write_images(tmp_path / "in", 2) * count)
+    ]
+    sources = sources[:count]
+    for row in range(allowed):
+        sources[row] = Source(tmp_path / "gone.png", f"gone{row}", row, 0)
+    assert len(decode_once(tmp_path / "cache", {"train": sources}, 8)["train"]) == count - allowed
+    sources[allowed] = Source(tmp_path / "gone.png", "last", allowed, 0)
+    match = rf"{allowed + 1} of {count} image files cannot be read, more than {allowed}; .*gone0 \(No such file"
+    with pytest.raises(UserError, match=match):
+        decode_once(tmp_path / "other", {"train": sources}, 8)
+    assert finished(tmp_path / "other") == []
+
+
+def test_a_split_without_a_readable_file_is_an_error(tmp_path):
+    sources = write_images(tmp_path / "in", 40)
     sources[3].path.write_text("not an image")
-    with pytest.raises(UserError, match=r"1 of 10 image files cannot be read.*3\.png"):
-        decode_once(tmp_path / "cache", {"train": sources}, 8)
-    assert finished(tmp_path / "cache") == []
+    with pytest.raises(UserError, match=r"no image of the test split can be read; .*3\.png \(not an image"):
+        decode_once(tmp_path / "cache", {"train": sources[4:], "test": sources[3:4]}, 8)
 
 
 def test_an_unwritable_cache_is_reported(tmp_path):

@@ -105,6 +105,61 @@ def test_an_incomplete_folder_is_reported(tmp_path, removed, message):
         list_splits(write_tree(tmp_path, files))
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"val/val_annotations.txt": b"val_2.JPEG\tn02\t0\n\nval_10.JPEG\tn09\t0\n"},
+            "line 3: .*n09.* is not an image and a cl",
+        ),
+        (
+            {"val/val_annotations.txt": b"val_2.JPEG\tn02\t0\nval_10.JPEG\n"},
+            "annotations.txt, line 2: .val_10.JPEG. is not",
+        ),
+        ({"val/val_annotations.txt": b"val_2.JPEG\tn02\t0\n"}, "val_annotations.txt has no line for val_10.JPEG"),
+        ({"val/val_annotations.txt": b"\xff\xfe\0rubbish"}, r"annotations.txt, line 1: .* is not an image and a class"),
+        ({"val/val_annotations.txt": b""}, "val_annotations.txt has no line for val_2.JPEG"),
+        ({"val/val_annotations.txt": None}, "val_annotations.txt is missing"),
+        ({"wnids.txt": b""}, "no images in train"),
+        ({"wnids.txt": b"\xff\xfe\0\n../../x"}, "no images in train"),
+    ],
+)
+def test_a_malformed_set_is_one_line(tmp_path, change, message):
+    files = members() | {f"tiny-imagenet-200/{name}": content for name, content in change.items()}
+    folder = write_tree(tmp_path, {name: content for name, content in files.items() if content is not None})
+    with pytest.raises(UserError, match=message) as raised:
+        list_splits(folder)
+    assert "\n" not in str(raised.value)
+
+
+def test_stray_files_are_ignored_and_named(tmp_path, caplog):
+    folder = write_tree(tmp_path, members())
+    expected = list_splits(folder)
+    strays = ["n01_0 (1)", "n01_00", "n01_", "n02_3", "n01_500", "n01_-1", "n01_\u0663", "foo"]
+    for name in [*strays, ".n01_1", "._n01_2"]:
+        (folder / "train/n01/images" / f"{name}.JPEG").write_bytes(b"")
+    (folder / "val/images/._val_2.JPEG").write_bytes(b"\0\5\x16\7")
+    with (folder / "val/val_annotations.txt").open("a") as file:
+        file.write("\n\n")
+    assert list_splits(folder) == expected
+    assert "ignored 8 files that are not n01_<number>.JPEG" in caplog.text
+
+
+@pytest.mark.parametrize("below", ["", "images"])
+def test_validation_images_in_class_folders(tmp_path, below):
+    folder = write_tree(tmp_path, members())
+    expected = list_splits(folder)["test"]
+    for number, wnid in ((2, "n02"), (10, "n03")):
+        (folder / "val" / wnid / below).mkdir(parents=True)
+        (folder / f"val/images/val_{number}.JPEG").rename(folder / "val" / wnid / below / f"val_{number}.JPEG")
+    (folder / "val/images").rmdir()
+    (folder / "val/val_annotations.txt").unlink()
+    found = list_splits(folder)["test"]
+    assert [(source.name, source.index, source.label) for source in found] == [
+        (source.name, source.index, source.label) for source in expected
+    ]
+
+
 class Server:
     """Serves one file on the loopback, with faults on request. Records the Range header of each request."""
 

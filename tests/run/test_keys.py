@@ -7,7 +7,6 @@ from helpers import CONF, composed
 from hydra.errors import MissingConfigException
 from omegaconf import OmegaConf
 
-from restoration.data.decode import SUFFIXES
 from restoration.errors import UserError
 from restoration.run.keys import allow_any_key, check_keys, reference_config
 
@@ -145,4 +144,3 @@ def test_help_has_every_key_of_the_command(name: str):
     explained = config.hydra.help.template
     keys = {*config} - {"defaults", "hydra"}
     assert {line.partition("=")[0] for line in explained.splitlines() if "=  " in line} >= keys
-    assert name != "restore" or ", ".join(sorted(SUFFIXES)).replace(".", "") in explained
