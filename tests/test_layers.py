@@ -11,6 +11,7 @@ ROOMS = [
     "errors",
     "keyed",
     "batch",
+    "checkpoint_file",
     "picture",
     "corruption",
     "data",
