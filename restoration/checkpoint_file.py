@@ -178,8 +178,8 @@ class CheckpointFiles(TorchCheckpointIO):
     ) -> None:
         if (name := broken(checkpoint)) is not None:
             raise UserError(
-                f"the weight {name} is not finite at step {checkpoint['global_step']}; no checkpoint was written. Lower "
-                "the learning rate or clip gradients (trainer.gradient_clip_val=1), and continue from the last one"
+                f"the weight {name} is not finite at step {checkpoint['global_step']}; no checkpoint was written. "
+                "Lower the learning rate or clip gradients (trainer.gradient_clip_val=1)"
             )
         save(checkpoint, Path(path), **(storage_options or {}))
 

@@ -6,7 +6,10 @@ python -m restoration.train -m experiment=blur_erase corruption.strength=0.25,0.
 
 import gc
 import logging
-import time
+import shlex
+import signal
+import sys
+import threading
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +21,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from hydra.utils import instantiate
 from lightning.pytorch import Callback, Trainer, seed_everything
+from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.loggers import Logger, WandbLogger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from omegaconf import DictConfig, OmegaConf, open_dict
@@ -34,7 +38,7 @@ from restoration.run.command import hydra_command
 from restoration.run.hardware import autocast_dtype
 from restoration.run.keys import check_ablations
 from restoration.run.resolve import describe_run, resolve
-from restoration.run.resume import last_checkpoint, resumed
+from restoration.run.resume import finished, last_checkpoint, resumed
 from restoration.training.module import RestorationModule
 
 log = logging.getLogger(__name__)
@@ -61,7 +65,6 @@ def train(config: DictConfig) -> Report | None:
     Raises:
         UserError: something in the config, the data or the folder must be corrected, or the loss was not finite.
     """
-    began = time.monotonic()
     folder = Path(config.folder)
     checkpoint = last_checkpoint(config, folder)
     if checkpoint is None:
@@ -69,16 +72,59 @@ def train(config: DictConfig) -> Report | None:
     else:
         config = resumed(config, checkpoint, folder)
     resolved = resolve(config)
+    if checkpoint is not None and config.resume == "auto" and (said := finished(resolved, checkpoint, folder)):
+        log.info(said)
+        return None
     OmegaConf.save(OmegaConf.create(resolved), folder / "config.yaml")
 
     run = build(resolved, folder)
     if checkpoint is not None:
         log.info("resuming from %s", checkpoint)
-    run.trainer.fit(run.module, datamodule=run.data, ckpt_path=checkpoint)
+    fit(run, checkpoint)
     if resolved["trainer"].get("fast_dev_run"):
         log.info("the fast run succeeded; it leaves no checkpoint, so there is no evaluation")
         return None
-    return evaluate(run, time.monotonic() - began) if run.trainer.is_global_zero else None
+    return evaluate(run) if run.trainer.is_global_zero else None
+
+
+def fit(run: Run, checkpoint: Path | None) -> None:
+    """Trains to the end. The first Ctrl-C ends the training as SIGTERM does, after the current step.
+
+    Raises:
+        KeyboardInterrupt, SIGTERMException: stopped; `last.ckpt` is written if there was a step.
+    """
+    trainer, stopped = run.trainer, []
+
+    def stop(number: int, frame: Any) -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a second one does not wait
+        if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+            raise KeyboardInterrupt  # Lightning has not begun
+        stopped.append(number)
+        signal.raise_signal(signal.SIGTERM)
+
+    # Several processes share a terminal; Lightning ends them together.
+    handled = trainer.world_size == 1 and threading.current_thread() is threading.main_thread()
+    former = signal.signal(signal.SIGINT, stop) if handled else None
+    try:
+        trainer.fit(run.module, datamodule=run.data, ckpt_path=checkpoint)
+    except SIGTERMException:
+        if stopped:
+            raise KeyboardInterrupt from None
+        raise
+    except SystemExit as ended:  # what Lightning makes of KeyboardInterrupt
+        raise (KeyboardInterrupt if isinstance(ended.__context__, KeyboardInterrupt) else ended) from None
+    finally:
+        if handled:
+            signal.signal(signal.SIGINT, former)
+    if trainer.received_sigterm:  # in the last step
+        raise KeyboardInterrupt if stopped else SIGTERMException
+    for callback in trainer.early_stopping_callbacks:
+        if isinstance(callback, EarlyStopping) and callback.wait_count >= callback.patience:
+            log.info(
+                "stopped early at step %s of %s: %s did not improve in %s validations; callbacks.early_stopping=null "
+                "resume=auto continues",
+                *(trainer.global_step, trainer.max_steps, callback.monitor, callback.wait_count),
+            )
 
 
 def build(config: dict[str, Any], folder: Path) -> Run:
@@ -124,7 +170,7 @@ def _loggers(config: dict[str, Any]) -> list[Logger]:
     return loggers
 
 
-def evaluate(run: Run, seconds: float) -> Report:
+def evaluate(run: Run) -> Report:
     """The evaluation that a run ends with, of its best weights; written to its folder and its loggers."""
     config, module, steps = run.config, run.module, run.trainer.global_step
     best = run.folder / "checkpoints" / "best.ckpt"
@@ -133,7 +179,7 @@ def evaluate(run: Run, seconds: float) -> Report:
     facts = {
         "images_seen": config["run"]["images_before"] + module.images_seen,
         "steps": steps,
-        "training_seconds": seconds,
+        "training_seconds": module.training_seconds,
     }
     report = write_results(result, describe(config, restorer) | facts, run.folder)
     for logger in run.trainer.loggers:
@@ -153,6 +199,18 @@ def _summary(report: dict[str, Any]) -> dict[str, float]:
         if isinstance(value, float)
     }
     return figures | {f"test/{name}_identity": v for name, v in report["identity"].items() if isinstance(v, float)}
+
+
+def _continuation(config: DictConfig) -> str:
+    """Arguments that continue the run; the config comes from its checkpoint, if there is one."""
+    hydra = HydraConfig.get()
+    short = hydra.mode != RunMode.MULTIRUN and (Path(config.folder) / "checkpoints" / "last.ckpt").is_file()
+    if short:
+        folder = [word for word in hydra.overrides.hydra if word.startswith("hydra.run.dir=")]
+        given = [f"experiment={hydra.runtime.choices['experiment']}", *folder]
+    else:
+        given = [word for word in sys.argv[1:] if not word.lstrip("+").startswith(("name=", "resume="))]
+    return shlex.join([*given, f"name={config.name}", "resume=auto"])
 
 
 def configure_logging() -> None:
@@ -186,9 +244,7 @@ def main(config: DictConfig) -> None:
             show([report])
         print(f"run folder: {report.folder}\nimages: {report.folder / 'images' / 'grid.png'}")
     except (SIGTERMException, KeyboardInterrupt):
-        if (Path(config.folder) / "checkpoints" / "last.ckpt").is_file():
-            names = f"experiment={HydraConfig.get().runtime.choices['experiment']} name={config.name}"
-            log.warning("stopped; continue with: python -m restoration.train %s resume=true", names)
+        log.warning("stopped; continue with: python -m restoration.train %s", _continuation(config))
         raise
     finally:
         wandb.finish(failed)

@@ -2,7 +2,7 @@
 
 from restoration.callbacks.best_checkpoint import BestCheckpoint
 from restoration.callbacks.ema import EMA
-from restoration.callbacks.guards import FiniteLoss
+from restoration.callbacks.guards import FiniteLoss, FiniteValidation
 from restoration.callbacks.image_grid import ImageGrid
 from restoration.callbacks.image_quality import ImageQuality
 from restoration.callbacks.last_checkpoint import LastCheckpoint
@@ -14,6 +14,7 @@ __all__ = [
     "BestCheckpoint",
     "DataWait",
     "FiniteLoss",
+    "FiniteValidation",
     "ImageGrid",
     "ImageQuality",
     "LastCheckpoint",

@@ -35,36 +35,40 @@ class LastCheckpoint(Checkpoint):
         self.path = Path(dirpath) / "last.ckpt"
         self.every_n_minutes = every_n_minutes
         self._owed = False  # a validation came in the middle of an accumulation
-        self._stepping = False
+        self._started = self._stepping = False
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         use_checkpoint_files(trainer)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._started = True
         self._saved_at, self._saved_step = time.monotonic(), trainer.global_step
 
     def _save(self, trainer: Trainer) -> None:
         if trainer.global_step > 0 and not trainer.fast_dev_run:  # type: ignore[attr-defined]
-            previous = {"previous": self.path.with_name("previous.ckpt")}
-            trainer.save_checkpoint(self.path, weights_only=False, storage_options=previous)
+            # A second file of one step, as at the end after a validation, is the same generation.
+            former = None if trainer.global_step == self._saved_step else self.path.with_name("previous.ckpt")
+            trainer.save_checkpoint(self.path, weights_only=False, storage_options={"previous": former})
         self._saved_at, self._saved_step, self._owed = time.monotonic(), trainer.global_step, False
 
     @staticmethod
     def _accumulated(trainer: Trainer) -> int:
         """Batches of an optimiser step that is not complete. Their gradients are in no checkpoint."""
-        return trainer.fit_loop.epoch_loop.batch_progress.current.processed % trainer.accumulate_grad_batches
+        batches: Any = trainer.fit_loop.epoch_loop.batch_progress.current
+        return batches.processed % trainer.accumulate_grad_batches
 
     def _save_at_the_end(self, trainer: Trainer) -> None:
         """Corrects Lightning's counters first, from which a resumed run would skip data or metrics."""
-        epochs, batches = trainer.fit_loop.epoch_progress.current, trainer.fit_loop.epoch_loop.batch_progress
+        epochs = trainer.fit_loop.epoch_progress.current
+        batches: Any = trainer.fit_loop.epoch_loop.batch_progress
         if epochs.completed == epochs.ready:
             # Stopped between two epochs: a full count of batches would be taken for the next epoch's.
             batches.reset_on_run()
         elif (accumulated := self._accumulated(trainer)) > 0:
             # These batches are trained again.
             for counts in (batches.total, batches.current):
-                kept = counts.processed - accumulated  # type: ignore[attr-defined]
-                counts.ready, counts.started, counts.processed, counts.completed = kept, kept, kept, kept  # type: ignore[attr-defined]
+                kept = counts.processed - accumulated
+                counts.ready, counts.started, counts.processed, counts.completed = kept, kept, kept, kept
             batches.is_last_batch = False
         if trainer.validating:
             # An interrupted validation would continue in its middle, or be skipped: it starts again.
@@ -101,7 +105,7 @@ class LastCheckpoint(Checkpoint):
         self._save_at_the_end(trainer)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        # Only during training: an earlier error would write a state that never trained. Within an optimiser step the
+        # Only during training: an earlier error would write a state that is not complete. Within an optimiser step the
         # weights may be half updated, and after a message to the user nothing is to be kept: the last file stays.
-        if trainer.state.fn == "fit" and not self._stepping and not isinstance(exception, UserError):
+        if self._started and not self._stepping and not isinstance(exception, UserError):
             self._save_at_the_end(trainer)

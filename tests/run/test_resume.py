@@ -115,7 +115,7 @@ def test_sigterm_then_resume_ends_as_the_uninterrupted_run(
     status, folder = run(tmp_path, weights, "callbacks=extended", flags=flags)
     assert status == 143
     assert (
-        "stopped; continue with: python -m restoration.train experiment=blur_erase name=run resume=true"
+        "stopped; continue with: python -m restoration.train experiment=blur_erase name=run resume=auto"
         in (folder / "train.log").read_text()
     )
     stopped = last(folder)
@@ -175,7 +175,7 @@ def test_runs_of_whole_epochs_resume_too(
 @pytest.mark.parametrize(
     "asked, said",
     [
-        ("seed=1", "resume=true: this run has seed=0, not 1; leave it out, or start a new run"),
+        ("seed=1", "resume: this run has seed=0, not 1; leave it out, or start a new run"),
         ("backbone.widths=[32,16,16,16]", "this run has backbone.widths=[16, 16, 16, 16], not [32, 16, 16, 16]"),
         ("source=degraded", "this run has source._target_=restoration.flow.Noise, not restoration.flow.Degraded"),
         ("ablation=draws_4", "this run has ablation=None, not draws_4; leave it out"),
