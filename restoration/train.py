@@ -6,10 +6,6 @@ python -m restoration.train -m experiment=blur_erase corruption.strength=0.25,0.
 
 import gc
 import logging
-import shlex
-import signal
-import sys
-import threading
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,13 +17,13 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from hydra.utils import instantiate
 from lightning.pytorch import Callback, Trainer, seed_everything
-from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.loggers import Logger, WandbLogger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from restoration.callbacks import ImageQuality
 from restoration.data.datamodule import RestorationDataModule
+from restoration.errors import UserError
 from restoration.metrics.evaluation import Evaluation
 from restoration.metrics.frechet import FrechetDistance, encoder_distance
 from restoration.report.folder import Report
@@ -35,9 +31,10 @@ from restoration.report.table import show
 from restoration.report.write import describe, write_results
 from restoration.restorer import Restorer, self_contained
 from restoration.run.command import hydra_command
+from restoration.run.fit import continuation, fit
 from restoration.run.hardware import autocast_dtype
 from restoration.run.keys import check_ablations
-from restoration.run.resolve import describe_run, resolve
+from restoration.run.resolve import describe_run, devices, resolve
 from restoration.run.resume import finished, last_checkpoint, resumed
 from restoration.training.module import RestorationModule
 
@@ -80,51 +77,11 @@ def train(config: DictConfig) -> Report | None:
     run = build(resolved, folder)
     if checkpoint is not None:
         log.info("resuming from %s", checkpoint)
-    fit(run, checkpoint)
+    fit(run.trainer, run.module, run.data, checkpoint)
     if resolved["trainer"].get("fast_dev_run"):
         log.info("the fast run succeeded; it leaves no checkpoint, so there is no evaluation")
         return None
     return evaluate(run) if run.trainer.is_global_zero else None
-
-
-def fit(run: Run, checkpoint: Path | None) -> None:
-    """Trains to the end. The first Ctrl-C ends the training as SIGTERM does, after the current step.
-
-    Raises:
-        KeyboardInterrupt, SIGTERMException: stopped; `last.ckpt` is written if there was a step.
-    """
-    trainer, stopped = run.trainer, []
-
-    def stop(number: int, frame: Any) -> None:
-        signal.signal(signal.SIGINT, signal.default_int_handler)  # a second one does not wait
-        if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-            raise KeyboardInterrupt  # Lightning has not begun
-        stopped.append(number)
-        signal.raise_signal(signal.SIGTERM)
-
-    # Several processes share a terminal; Lightning ends them together.
-    handled = trainer.world_size == 1 and threading.current_thread() is threading.main_thread()
-    former = signal.signal(signal.SIGINT, stop) if handled else None
-    try:
-        trainer.fit(run.module, datamodule=run.data, ckpt_path=checkpoint)
-    except SIGTERMException:
-        if stopped:
-            raise KeyboardInterrupt from None
-        raise
-    except SystemExit as ended:  # what Lightning makes of KeyboardInterrupt
-        raise (KeyboardInterrupt if isinstance(ended.__context__, KeyboardInterrupt) else ended) from None
-    finally:
-        if handled:
-            signal.signal(signal.SIGINT, former)
-    if trainer.received_sigterm:  # in the last step
-        raise KeyboardInterrupt if stopped else SIGTERMException
-    for callback in trainer.early_stopping_callbacks:
-        if isinstance(callback, EarlyStopping) and callback.wait_count >= callback.patience:
-            log.info(
-                "stopped early at step %s of %s: %s did not improve in %s validations; callbacks.early_stopping=null "
-                "resume=auto continues",
-                *(trainer.global_step, trainer.max_steps, callback.monitor, callback.wait_count),
-            )
 
 
 def build(config: dict[str, Any], folder: Path) -> Run:
@@ -148,11 +105,33 @@ def build(config: dict[str, Any], folder: Path) -> Run:
     frechet = encoder_distance(config["backbone"].get("encoder"))
     dtype = autocast_dtype(config["trainer"]["precision"])
     evaluation = instantiate(config["evaluation"], frechet=frechet, dtype=dtype)
-    trainer = instantiate(config["trainer"], callbacks=_callbacks(config, frechet), logger=_loggers(config))
+    trainer = instantiate(
+        config["trainer"] | whole_steps(config, data), callbacks=_callbacks(config, frechet), logger=_loggers(config)
+    )
     size = sum(parameter.numel() for parameter in module.parameters())
     log.info("%s: %s parameters", type(restorer.backbone).__name__, f"{size:,}")
     log.info("%s steps, validation every %s", trainer.max_steps, trainer.val_check_interval)
     return Run(config, folder, data, module, trainer, evaluation)
+
+
+def whole_steps(config: dict[str, Any], data: RestorationDataModule) -> dict[str, int]:
+    """Trainer arguments that end an epoch with a whole optimiser step, if a step accumulates several batches.
+
+    Lightning would take a step from the batches that are left over, and the run would see fewer images than its budget.
+
+    Raises:
+        UserError: a step takes more batches than an epoch has.
+    """
+    accumulated = config["trainer"].get("accumulate_grad_batches", 1)
+    if accumulated == 1 or config["trainer"].get("limit_train_batches") is not None:
+        return {}
+    batches = len(data.splits["train"]) // (config["data"]["batch_size"] * devices(config["trainer"]))
+    if batches < accumulated:
+        raise UserError(
+            f"trainer.accumulate_grad_batches={accumulated} is more than the {batches} batches of an epoch; make it or "
+            "data.batch_size smaller"
+        )
+    return {"limit_train_batches": batches - batches % accumulated}
 
 
 def _callbacks(config: dict[str, Any], frechet: FrechetDistance | None) -> list[Callback]:
@@ -201,18 +180,6 @@ def _summary(report: dict[str, Any]) -> dict[str, float]:
     return figures | {f"test/{name}_identity": v for name, v in report["identity"].items() if isinstance(v, float)}
 
 
-def _continuation(config: DictConfig) -> str:
-    """Arguments that continue the run; the config comes from its checkpoint, if there is one."""
-    hydra = HydraConfig.get()
-    short = hydra.mode != RunMode.MULTIRUN and (Path(config.folder) / "checkpoints" / "last.ckpt").is_file()
-    if short:
-        folder = [word for word in hydra.overrides.hydra if word.startswith("hydra.run.dir=")]
-        given = [f"experiment={hydra.runtime.choices['experiment']}", *folder]
-    else:
-        given = [word for word in sys.argv[1:] if not word.lstrip("+").startswith(("name=", "resume="))]
-    return shlex.join([*given, f"name={config.name}", "resume=auto"])
-
-
 def configure_logging() -> None:
     """Lightning's warnings once, in train.log too; without those that this project handles by design."""
     for name in ("lightning", "lightning.fabric", "lightning.pytorch"):
@@ -244,7 +211,7 @@ def main(config: DictConfig) -> None:
             show([report])
         print(f"run folder: {report.folder}\nimages: {report.folder / 'images' / 'grid.png'}")
     except (SIGTERMException, KeyboardInterrupt):
-        log.warning("stopped; continue with: python -m restoration.train %s", _continuation(config))
+        log.warning("stopped; continue with: python -m restoration.train %s", continuation(config))
         raise
     finally:
         wandb.finish(failed)

@@ -6,6 +6,7 @@ from restoration.callbacks.guards import FiniteLoss, FiniteValidation
 from restoration.callbacks.image_grid import ImageGrid
 from restoration.callbacks.image_quality import ImageQuality
 from restoration.callbacks.last_checkpoint import LastCheckpoint
+from restoration.callbacks.progress import StepBar
 from restoration.callbacks.staged_unfreezing import StagedUnfreezing
 from restoration.callbacks.throughput import DataWait, Throughput
 
@@ -19,5 +20,6 @@ __all__ = [
     "ImageQuality",
     "LastCheckpoint",
     "StagedUnfreezing",
+    "StepBar",
     "Throughput",
 ]
