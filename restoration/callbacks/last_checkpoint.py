@@ -46,6 +46,8 @@ class LastCheckpoint(Checkpoint):
 
     def _save(self, trainer: Trainer) -> None:
         if trainer.global_step > 0 and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+            for logger in trainer.loggers:
+                logger.save()  # after a power cut, rows of before this checkpoint would never come again
             # A second file of one step, as at the end after a validation, is the same generation.
             former = None if trainer.global_step == self._saved_step else self.path.with_name("previous.ckpt")
             trainer.save_checkpoint(self.path, weights_only=False, storage_options={"previous": former})

@@ -29,8 +29,8 @@ class StagedUnfreezing(Callback):
         min_delta: the least improvement that counts.
 
     Raises:
-        UserError: no rule that could end stage 1; a learning rate that is missing or not a number above 0; a metric that
-            is not logged.
+        UserError: no rule that could end stage 1; a learning rate that is missing or not a number above 0; a metric
+            that is not logged.
     """
 
     def __init__(
