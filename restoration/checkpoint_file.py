@@ -99,7 +99,7 @@ def save(state: dict[str, Any], path: Path, previous: Path | None = None) -> Non
         _synchronise(path.parent)
     except OSError as error:
         part.unlink(missing_ok=True)
-        raise UserError(f"{path} cannot be written: {reason(error)}; the file of before is kept") from error
+        raise UserError(f"{path} cannot be written: {reason(error)}; the file before it is unchanged") from error
 
 
 def reason(error: OSError) -> str:

@@ -292,4 +292,5 @@ class SpoilAfter(Spoil):
         pass
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
-        super().on_train_batch_start(trainer, pl_module, None, 0)
+        if not trainer.ckpt_path:  # the resumed run has the callback too
+            super().on_train_batch_start(trainer, pl_module, None, 0)
