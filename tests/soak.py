@@ -105,7 +105,7 @@ def soak(folder: Path, kills: int, steps: int, seed: int) -> bool:
         print((folder / "whole" / "output.txt").read_text())
         return False
     print(f"the uninterrupted run: {steps} steps in {seconds:.0f} s")
-    done, resumed, startup = 0, folder / "resumed" / RUN, 1.5
+    done, resumed, startup = 0, folder / "resumed" / RUN, 3.0
     while True:
         process = start(folder / "resumed", command)
         if done < kills:

@@ -79,6 +79,15 @@ class LastCheckpoint(Checkpoint):
                 counts.ready, counts.started, counts.processed, counts.completed = 1, 1, 0, 0  # type: ignore[attr-defined]
         self._save(trainer)
 
+    def _save_before_batch(self, trainer: Trainer) -> None:
+        """Saves with the counters as they were before the batch was fetched: validations go by them."""
+        batches: Any = trainer.fit_loop.epoch_loop.batch_progress
+        former = batches.total.ready, batches.current.ready, batches.is_last_batch
+        batches.total.ready, batches.current.ready = batches.total.completed, batches.current.completed
+        batches.is_last_batch = False
+        self._save(trainer)
+        batches.total.ready, batches.current.ready, batches.is_last_batch = former
+
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.sanity_checking:
             return
@@ -88,14 +97,14 @@ class LastCheckpoint(Checkpoint):
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         # Here the counters of the step before are complete; at its own end they are not.
-        if self._accumulated(trainer) or self._saved_step == trainer.global_step:
+        if batch_idx == 0 or self._accumulated(trainer) or self._saved_step == trainer.global_step:
             return
         due = self._owed
         if self.every_n_minutes is not None and (trainer.world_size == 1 or batch_idx % 25 == 0):
             late = time.monotonic() - self._saved_at >= 60 * self.every_n_minutes
             due = trainer.strategy.reduce_boolean_decision(late, all=False) or due  # clocks of ranks differ
         if due:
-            self._save(trainer)
+            self._save_before_batch(trainer)
 
     def on_before_optimizer_step(self, *_: Any) -> None:
         self._stepping = True
