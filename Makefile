@@ -1,6 +1,7 @@
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 BIN := .venv/bin
+KILLS ?= 20
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -23,9 +24,12 @@ test-all: install  ## and the slow ones, the notebook, real images where they ar
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'slow or not slow'
 	$(BIN)/python -m pytest --nbmake --nbmake-timeout=600 notebooks
 
+soak: install  ## kill a small run 20 times, resume it, compare its end: minutes (make soak KILLS=3)
+	PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python tests/soak.py --kills $(KILLS)
+
 lint: install  ## style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-.PHONY: help install demo test test-all lint
+.PHONY: help install demo test test-all soak lint

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from restoration.backbone import Backbone
+from restoration.checkpoint_file import check
 from restoration.errors import UserError
 from restoration.estimator import Estimator, Identity
 from restoration.flow import CleanPrediction, ConditionalField, Source, to_image, to_model
@@ -191,8 +192,8 @@ class Restorer(nn.Module):
                 "give a checkpoint of this project"
             ) from error
         try:
-            state, own = checkpoint["state_dict"], "restorer."
-            restorer.load_state_dict({k.removeprefix(own): v for k, v in state.items() if k.startswith(own)})
+            state = checkpoint["state_dict"].items()
+            restorer.load_state_dict({k.removeprefix("restorer."): v for k, v in state if k.startswith("restorer.")})
         except RuntimeError as error:
             raise UserError(f"{path}: its weights do not fit the network of its config") from error
         restorer.config = checkpoint["config"]
@@ -221,6 +222,7 @@ def read_checkpoint(path: str | Path, trust: Any = None) -> dict[str, Any]:
     if not Path(path).is_file():
         raise UserError(f"no checkpoint at {path}; a run saves checkpoints/best.ckpt in its folder")
     try:
+        check(path)
         checkpoint: dict[str, Any] = load_tensors(path)
         config, _ = checkpoint["config"], ({**checkpoint["config"]}["backbone"], "".join(checkpoint["state_dict"]))
     except Exception as error:
@@ -235,10 +237,7 @@ def read_checkpoint(path: str | Path, trust: Any = None) -> dict[str, Any]:
 
 
 def self_contained(config: dict[str, Any]) -> dict[str, Any]:
-    """The training config as a checkpoint carries it: a source's restorer by its config instead of its file.
-
-    Its weights are part of the state dict, so the file is not needed when the checkpoint is loaded.
-    """
+    """The training config as a checkpoint carries it: a source's restorer by its config, not by its file."""
     source = config["source"]
     if "path" not in (regression := source.get("restorer", {})):
         return config

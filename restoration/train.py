@@ -6,7 +6,6 @@ python -m restoration.train -m experiment=blur_erase corruption.strength=0.25,0.
 
 import gc
 import logging
-import time
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +23,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from restoration.callbacks import ImageQuality
 from restoration.data.datamodule import RestorationDataModule
+from restoration.errors import UserError
 from restoration.metrics.evaluation import Evaluation
 from restoration.metrics.frechet import FrechetDistance, encoder_distance
 from restoration.report.folder import Report
@@ -31,10 +31,11 @@ from restoration.report.table import show
 from restoration.report.write import describe, write_results
 from restoration.restorer import Restorer, self_contained
 from restoration.run.command import hydra_command
+from restoration.run.fit import continuation, fit
 from restoration.run.hardware import autocast_dtype
 from restoration.run.keys import check_ablations
-from restoration.run.resolve import describe_run, resolve
-from restoration.run.resume import last_checkpoint, resumed
+from restoration.run.resolve import describe_run, devices, resolve
+from restoration.run.resume import finished, last_checkpoint, resumed
 from restoration.training.module import RestorationModule
 from restoration.trust import named
 
@@ -62,7 +63,6 @@ def train(config: DictConfig) -> Report | None:
     Raises:
         UserError: something in the config, the data or the folder must be corrected, or the loss was not finite.
     """
-    began = time.monotonic()
     folder = Path(config.folder)
     checkpoint = last_checkpoint(config, folder)
     if checkpoint is None:
@@ -70,16 +70,19 @@ def train(config: DictConfig) -> Report | None:
     else:
         config = resumed(config, checkpoint, folder)
     resolved = resolve(config)
+    if checkpoint is not None and config.resume == "auto" and (said := finished(resolved, checkpoint, folder)):
+        log.info(said)
+        return None
     OmegaConf.save(OmegaConf.create(resolved), folder / "config.yaml")
 
     run = build(resolved, folder)
     if checkpoint is not None:
         log.info("resuming from %s", checkpoint)
-    run.trainer.fit(run.module, datamodule=run.data, ckpt_path=checkpoint, weights_only=True)
+    fit(run.trainer, run.module, run.data, checkpoint)
     if resolved["trainer"].get("fast_dev_run"):
         log.info("the fast run succeeded; it leaves no checkpoint, so there is no evaluation")
         return None
-    return evaluate(run, time.monotonic() - began) if run.trainer.is_global_zero else None
+    return evaluate(run) if run.trainer.is_global_zero else None
 
 
 def build(config: dict[str, Any], folder: Path) -> Run:
@@ -103,11 +106,33 @@ def build(config: dict[str, Any], folder: Path) -> Run:
     frechet = encoder_distance(config["backbone"].get("encoder"))
     dtype = autocast_dtype(config["trainer"]["precision"])
     evaluation = instantiate(config["evaluation"], frechet=frechet, dtype=dtype)
-    trainer = instantiate(config["trainer"], callbacks=_callbacks(config, frechet), logger=_loggers(config))
+    trainer = instantiate(
+        config["trainer"] | whole_steps(config, data), callbacks=_callbacks(config, frechet), logger=_loggers(config)
+    )
     size = sum(parameter.numel() for parameter in module.parameters())
     log.info("%s: %s parameters", type(restorer.backbone).__name__, f"{size:,}")
     log.info("%s steps, validation every %s", trainer.max_steps, trainer.val_check_interval)
     return Run(config, folder, data, module, trainer, evaluation)
+
+
+def whole_steps(config: dict[str, Any], data: RestorationDataModule) -> dict[str, int]:
+    """Trainer arguments that end an epoch with a whole optimiser step, if a step accumulates several batches.
+
+    Lightning would take a step from the batches that are left over, and the run would see fewer images than its budget.
+
+    Raises:
+        UserError: a step takes more batches than an epoch has.
+    """
+    accumulated = config["trainer"].get("accumulate_grad_batches", 1)
+    if accumulated == 1 or config["trainer"].get("limit_train_batches") is not None:
+        return {}
+    batches = len(data.splits["train"]) // (config["data"]["batch_size"] * devices(config["trainer"]))
+    if batches < accumulated:
+        raise UserError(
+            f"trainer.accumulate_grad_batches={accumulated} is more than the {batches} batches of an epoch; make it or "
+            "data.batch_size smaller"
+        )
+    return {"limit_train_batches": batches - batches % accumulated}
 
 
 def _callbacks(config: dict[str, Any], frechet: FrechetDistance | None) -> list[Callback]:
@@ -125,7 +150,7 @@ def _loggers(config: dict[str, Any]) -> list[Logger]:
     return loggers
 
 
-def evaluate(run: Run, seconds: float) -> Report:
+def evaluate(run: Run) -> Report:
     """The evaluation that a run ends with, of its best weights; written to its folder and its loggers."""
     config, module, steps = run.config, run.module, run.trainer.global_step
     best = run.folder / "checkpoints" / "best.ckpt"
@@ -136,7 +161,7 @@ def evaluate(run: Run, seconds: float) -> Report:
     facts = {
         "images_seen": config["run"]["images_before"] + module.images_seen,
         "steps": steps,
-        "training_seconds": seconds,
+        "training_seconds": module.training_seconds,
     }
     report = write_results(result, describe(config, restorer) | facts, run.folder)
     for logger in run.trainer.loggers:
@@ -189,9 +214,7 @@ def main(config: DictConfig) -> None:
             show([report])
         print(f"run folder: {report.folder}\nimages: {report.folder / 'images' / 'grid.png'}")
     except (SIGTERMException, KeyboardInterrupt):
-        if (Path(config.folder) / "checkpoints" / "last.ckpt").is_file():
-            names = f"experiment={HydraConfig.get().runtime.choices['experiment']} name={config.name}"
-            log.warning("stopped; continue with: python -m restoration.train %s resume=true", names)
+        log.warning("stopped; continue with: python -m restoration.train %s", continuation(config))
         raise
     finally:
         wandb.finish(failed)

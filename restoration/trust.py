@@ -36,7 +36,6 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "callbacks": (
         "restoration.callbacks.",
         "lightning.pytorch.callbacks.EarlyStopping",
-        "lightning.pytorch.callbacks.RichProgressBar",
     ),
     "logger": ("restoration.training.loggers.RunCSVLogger", "restoration.training.loggers.wandb_logger"),
 }

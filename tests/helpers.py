@@ -283,3 +283,14 @@ class Spoil(Callback):
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         if trainer.global_step == self.step:
             next(pl_module.restorer.backbone.head.parameters()).data.fill_(float("nan"))
+
+
+class SpoilAfter(Spoil):
+    """Makes a weight NaN after a training step, before its validation."""
+
+    def on_train_batch_start(self, *_: Any) -> None:
+        pass
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        if not trainer.ckpt_path:  # the resumed run has the callback too
+            super().on_train_batch_start(trainer, pl_module, None, 0)

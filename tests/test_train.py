@@ -53,7 +53,7 @@ def test_the_run_folder_holds_everything(finished: Path):
         *("config.yaml", "metrics.json", "metrics.csv", "per_image.csv", "checkpoints", "images", "train.log")
     }
     checkpoints = {path.name for path in (folder / "checkpoints").iterdir()}
-    assert checkpoints == {"last.ckpt", "best.ckpt", "best_frechet.ckpt"}
+    assert checkpoints == {"last.ckpt", "previous.ckpt", "best.ckpt", "best_frechet.ckpt"}
     pictures = {path.name for path in (folder / "images").iterdir()}
     assert pictures == {"grid.png", "curve.png", "step_000004.png", "step_000008.png"}
     assert "stage 2 after 16 images" in (folder / "train.log").read_text()
@@ -127,7 +127,7 @@ def test_a_run_is_not_overwritten(finished: Path, capsys: pytest.CaptureFixture[
     monkeypatch.chdir(finished)
     before = (RUN / "metrics.json").read_text()
     assert run_command(main, "experiment=blur_erase", *TINY) == 2
-    assert complaint(capsys) == f"{finished / RUN} holds a run; choose another name=…, or continue it with resume=true"
+    assert complaint(capsys) == f"{finished / RUN} holds a run; choose another name=…, or continue it with resume=auto"
     assert (RUN / "metrics.json").read_text() == before
 
 

@@ -2,10 +2,11 @@
 
 from restoration.callbacks.best_checkpoint import BestCheckpoint
 from restoration.callbacks.ema import EMA
-from restoration.callbacks.guards import FiniteLoss
+from restoration.callbacks.guards import FiniteLoss, FiniteValidation
 from restoration.callbacks.image_grid import ImageGrid
 from restoration.callbacks.image_quality import ImageQuality
 from restoration.callbacks.last_checkpoint import LastCheckpoint
+from restoration.callbacks.progress import StepBar
 from restoration.callbacks.staged_unfreezing import StagedUnfreezing
 from restoration.callbacks.throughput import DataWait, Throughput
 
@@ -14,9 +15,11 @@ __all__ = [
     "BestCheckpoint",
     "DataWait",
     "FiniteLoss",
+    "FiniteValidation",
     "ImageGrid",
     "ImageQuality",
     "LastCheckpoint",
     "StagedUnfreezing",
+    "StepBar",
     "Throughput",
 ]

@@ -5,6 +5,8 @@ from pathlib import Path
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
+from restoration.checkpoint_file import use_checkpoint_files
+
 
 class BestCheckpoint(ModelCheckpoint):
     """Lightning's `ModelCheckpoint` of the weights alone; it saves nothing in a run that does not log the metric.
@@ -18,6 +20,10 @@ class BestCheckpoint(ModelCheckpoint):
 
     def __init__(self, dirpath: str | Path, filename: str, monitor: str, mode: str) -> None:
         super().__init__(dirpath, filename, monitor, mode=mode, save_weights_only=True, enable_version_counter=False)
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        super().setup(trainer, pl_module, stage)
+        use_checkpoint_files(trainer)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self.monitor in trainer.callback_metrics:

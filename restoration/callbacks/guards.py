@@ -1,19 +1,25 @@
-"""A guard that stops a diverged training."""
+"""Guards that stop a diverged training."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
+from torch.optim import Optimizer
 
+from restoration.checkpoint_file import broken
 from restoration.errors import UserError, whole_number
 
 FP16_PATIENCE = 20
 """Under fp16 a gradient scaler starts too high, and skips overflowing steps until it fits."""
 
 
+GRADIENT = "gradient norm"
+
+
 class FiniteLoss(Callback):
-    """Stops the training if the loss is NaN or infinite. Lightning would train on and report success.
+    """Stops the training if the loss or the gradient norm is NaN or infinite. Lightning would train on.
 
     The result is kept on the loss's device. On a GPU it is read every 25 steps and before each validation and
     checkpoint, so that the queue of kernels is not drained every step and no checkpoint holds broken weights; on a
@@ -23,18 +29,26 @@ class FiniteLoss(Callback):
         patience: number of consecutive bad steps to stop at. With a gradient scaler (fp16) at least 20.
 
     Raises:
-        UserError: patience below 1; in training, a loss that is not finite, with the step and the terms.
+        UserError: patience below 1; in training, a loss or gradient that is not finite, with the step and the terms.
     """
 
     def __init__(self, patience: int = 1) -> None:
         self.patience = whole_number("callbacks.finite_loss.patience", patience, 1)
         self._names: list[str] = []
         self._run: Tensor | None = None
+        self._norms: list[Tensor] = []
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._run = None
         scaled = getattr(trainer.precision_plugin, "scaler", None) is not None
         self._limit = max(self.patience, FP16_PATIENCE) if scaled else self.patience
+
+    @torch.no_grad()
+    def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
+        # Before clipping, which would spread one bad value over all gradients.
+        gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        if gradients:
+            self._norms.append(torch.nn.utils.get_total_norm(gradients).float())
 
     @torch.no_grad()
     def on_train_batch_end(
@@ -43,6 +57,9 @@ class FiniteLoss(Callback):
         terms = _terms(outputs)
         if not terms:
             return
+        # Without a step, or with a manual one of several optimisers, the norm's place is kept.
+        terms[GRADIENT] = sum(self._norms, torch.zeros((), device=terms["loss"].device))
+        self._norms = []
         finite = torch.isfinite(torch.stack([term.detach().float().reshape(()) for term in terms.values()]))
         if self._run is None or list(terms) != self._names:
             self._names = list(terms)
@@ -50,8 +67,9 @@ class FiniteLoss(Callback):
             self._step = torch.full_like(self._run, -1)
             self._culprits = torch.zeros_like(finite)
         # Length of the current run of bad steps; the first run that is too long stores its step and its terms. Only
-        # the loss counts: a term may be NaN for good reason, such as a time interval without a draw.
-        self._run = torch.where(finite[self._names.index("loss")], 0, self._run + 1)
+        # the loss and the gradient count: a term may be NaN for good reason, such as a time interval without a draw.
+        counted = finite[self._names.index("loss")] & finite[-1]
+        self._run = torch.where(counted, 0, self._run + 1)
         hit = (self._run >= self._limit) & (self._step < 0)
         self._step = torch.where(hit, trainer.global_step, self._step)
         self._culprits = torch.where(hit, ~finite, self._culprits)
@@ -63,8 +81,11 @@ class FiniteLoss(Callback):
             return
         named = [name for name, bad in zip(self._names, self._culprits.tolist(), strict=True) if bad]
         often = f" in {self._limit} steps in a row" if self._limit > 1 else ""
+        if "loss" in named:
+            named = [name for name in named if name != GRADIENT]  # follows from it
+        what = "training loss" if "loss" in named else "gradient"
         raise UserError(
-            f"the training loss is not finite at step {step}{often} ({', '.join(named)}): lower the learning rate, "
+            f"the {what} is not finite at step {step}{often} ({', '.join(named)}): lower the learning rate, "
             f"clip gradients (trainer.gradient_clip_val=1), or train with trainer.precision=32-true"
         )
 
@@ -76,6 +97,36 @@ class FiniteLoss(Callback):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._raise_if_bad()
+
+
+class FiniteValidation(Callback):
+    """Stops the training if a validation figure is NaN or infinite. Early stopping would end it as a success.
+
+    It must be listed before early stopping and the checkpoints.
+
+    Args:
+        figures: the names that are checked, if they are logged. Others, such as the error in a hole, may be NaN.
+
+    Raises:
+        UserError: in training, a figure that is not finite, with the step; also names a weight that is not finite.
+    """
+
+    def __init__(self, figures: Sequence[str] = ("val/loss", "val/psnr", "val/frechet")) -> None:
+        self.figures = tuple(figures)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.sanity_checking:
+            return
+        logged = {
+            name: float(trainer.callback_metrics[name]) for name in self.figures if name in trainer.callback_metrics
+        }
+        if bad := [f"{name}={value}" for name, value in logged.items() if not math.isfinite(value)]:
+            weight = broken({"state_dict": pl_module.state_dict()})
+            cause = f"; the weight {weight} is not finite" if weight else ""
+            raise UserError(
+                f"validation is not finite at step {trainer.global_step} ({', '.join(bad)}{cause}): lower the learning "
+                "rate, or clip gradients (trainer.gradient_clip_val=1); the last checkpoint is from before"
+            )
 
 
 def _terms(outputs: object) -> dict[str, Tensor]:

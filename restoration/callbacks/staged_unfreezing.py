@@ -1,6 +1,7 @@
 """Two stages: new parameters on a frozen pretrained encoder at a high learning rate, then all at a low one."""
 
 import logging
+import math
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
@@ -28,7 +29,8 @@ class StagedUnfreezing(Callback):
         min_delta: the least improvement that counts.
 
     Raises:
-        UserError: no rule that could end stage 1; a group without a learning rate; a metric that is not logged.
+        UserError: no rule that could end stage 1; a learning rate that is missing or not a number above 0; a metric
+            that is not logged.
     """
 
     def __init__(
@@ -42,6 +44,11 @@ class StagedUnfreezing(Callback):
     ) -> None:
         if share is None and epoch is None and patience is None:
             raise UserError("callbacks.staged_unfreezing: give share, epoch or patience, or stage 1 would never end")
+        for name, rate in learning_rates.items():
+            # Stage 2 would fail after most of the run.
+            number = isinstance(rate, int | float) and not isinstance(rate, bool)
+            if not number or not 0 < rate < math.inf:
+                raise UserError(f"callbacks.staged_unfreezing.learning_rates.{name}={rate} must be a number above 0")
         self.learning_rates = dict(learning_rates)
         self.share = share
         self.epoch = epoch

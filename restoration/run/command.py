@@ -1,5 +1,6 @@
 """Commands: their config folder, and errors for two kinds of people."""
 
+import errno
 import functools
 import logging
 import os
@@ -17,6 +18,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException, SI
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from restoration.checkpoint_file import reason
 from restoration.errors import UserError
 from restoration.run.keys import allow_any_key, check_keys, reference_config
 
@@ -48,6 +50,8 @@ def user_message(error: BaseException) -> str | None:
     while link is not None:
         if isinstance(link, UserError):
             return str(link)
+        if isinstance(link, OSError) and link.errno in (errno.ENOSPC, errno.EDQUOT):
+            return f"{link.filename or 'output'}: {reason(link)}; a stopped training continues with resume=auto"
         link = link.__cause__
     lines = str(error).splitlines() or [type(error).__name__]
     if isinstance(error, InstantiationException) and error.__cause__ is not None:
@@ -76,7 +80,7 @@ def command(task: Callable[..., Any]) -> Callable[..., Any]:
     """A command's task: a user's error becomes one line on stderr and exit status 2, others keep their traceback.
 
     With a log file the traceback is in it too. HYDRA_FULL_ERROR=1 always shows everything. A job of a multirun raises
-    instead, so that the other jobs still run; SIGTERM ends with status 143.
+    instead, so that the other jobs still run; SIGTERM ends with status 143, Ctrl-C with 130.
     """
 
     @functools.wraps(task)
@@ -85,6 +89,9 @@ def command(task: Callable[..., Any]) -> Callable[..., Any]:
             return task(*arguments)
         except SIGTERMException:
             sys.exit(143)
+        except KeyboardInterrupt:
+            print("interrupted", file=sys.stderr)
+            sys.exit(130)
         except Exception as error:
             message = user_message(error)
             if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:

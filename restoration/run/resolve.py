@@ -2,6 +2,7 @@
 
 import logging
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
@@ -67,6 +68,19 @@ def _check(config: DictConfig) -> None:
             )
     whole_number("validations", config.validations, 1)
     whole_number("data.batch_size", config.data.batch_size, 1)
+    whole_number("trainer.accumulate_grad_batches", _accumulated(config), 1)
+    # Only the evaluation, or the use of the checkpoint, would meet these.
+    if "nfe" in config.sampler:
+        whole_number("sampler.nfe", config.sampler.nfe, 1)
+    nfe = config.evaluation.nfe
+    for number in nfe if OmegaConf.is_list(nfe) and len(nfe) else [nfe]:
+        whole_number("evaluation.nfe", number, 1)
+    # Lightning refuses a bar without permission, and shows its own in place of none.
+    bar = config.callbacks.get("progress_bar")
+    if bar is None:
+        config.trainer.enable_progress_bar = False
+    elif config.trainer.get("enable_progress_bar") is False:
+        config.callbacks.progress_bar = None
     if config.trainer.precision != "auto":
         resolve_precision(config.trainer.precision, config.trainer.get("accelerator", "auto"))
     for key in OmegaConf.missing_keys(config):
@@ -88,7 +102,7 @@ def _precision(config: DictConfig) -> str | int:
 def _max_steps(config: DictConfig) -> int:
     if config.trainer.get("max_epochs") is not None:
         return -1
-    return math.ceil(config.budget.images / (config.data.batch_size * _accumulated(config) * _devices(config.trainer)))
+    return math.ceil(config.budget.images / (config.data.batch_size * _accumulated(config) * devices(config.trainer)))
 
 
 def _val_check_interval(config: DictConfig) -> int | float:
@@ -104,7 +118,7 @@ def _accumulated(config: DictConfig) -> int:
     return config.trainer.get("accumulate_grad_batches", 1)
 
 
-def _devices(trainer: DictConfig) -> int:
+def devices(trainer: Mapping[Any, Any]) -> int:
     """On how many devices Lightning would train."""
     names = ("accelerator", "devices", "num_nodes", "strategy")
     chosen = {name: trainer[name] for name in names if name in trainer}

@@ -1,39 +1,84 @@
 """Resuming an interrupted run from its last checkpoint, with its own config."""
 
+import contextlib
+import json
+import logging
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from restoration.checkpoint_file import DamagedFileError, check
 from restoration.errors import UserError
 from restoration.restorer import read_checkpoint
 from restoration.run.overrides import Overrides, below, leaves
 from restoration.run.resolve import run_label
 
+log = logging.getLogger(__name__)
+
 # What defines a run. All else may change on resume: its length, where its files are, how it is logged and evaluated.
 _FIXED = (
     *("seed", "data", "corruption", "source", "prediction", "estimator", "backbone", "objective", "optimizer"),
-    *("schedule", "callbacks.ema", "callbacks.staged_unfreezing"),
+    *("schedule", "callbacks.ema", "callbacks.staged_unfreezing", "trainer.accumulate_grad_batches"),
 )
 _FREE = ("data.root", "data.device", "data.eval_batch_size", "backbone.encoder.weights", "source.restorer.path")
 # Derived from the length of the run, which may change.
+_ENDS = ("max_steps", "max_epochs", "max_time")
 _LENGTH = ("trainer.max_steps", "trainer.val_check_interval", "trainer.check_val_every_n_epoch")
 
 
 def last_checkpoint(config: DictConfig, folder: Path) -> Path | None:
-    """The checkpoint to resume from, if the run is resumed. Nothing is overwritten unasked.
+    """The checkpoint to resume from; None for a new run. Nothing is overwritten unasked.
 
     Raises:
-        UserError: the folder holds a run and resume=false, or the other way round.
+        UserError: resume is none of true, false and auto; the folder holds a run and resume=false, or there is none and
+            resume=true; every checkpoint is damaged.
     """
-    path = folder / "checkpoints" / "last.ckpt"
-    if config.resume:
-        if not path.is_file():
-            raise UserError(f"resume=true, but there is no {path}; give the name=… of the run to resume")
-        return path
-    if path.exists() or (folder / "metrics.json").exists():
-        raise UserError(f"{folder} holds a run; choose another name=…, or continue it with resume=true")
-    return None
+    if config.resume not in (True, False, "auto"):
+        raise UserError(f"resume={config.resume} must be true, false or auto (starts, or continues if there is a run)")
+    checkpoints = folder / "checkpoints"
+    begun = [path for path in (checkpoints / "last.ckpt", checkpoints / "previous.ckpt") if path.exists()]
+    if not config.resume:
+        if begun or (folder / "metrics.json").exists():
+            raise UserError(f"{folder} holds a run; choose another name=…, or continue it with resume=auto")
+        return None
+    if begun:
+        return _intact(begun)
+    if config.resume == "auto" and not (folder / "metrics.json").exists():
+        return None
+    raise UserError(
+        f"resume={str(config.resume).lower()}, but there is no {checkpoints / 'last.ckpt'}; give the name=… of a run"
+    )
+
+
+def _intact(paths: list[Path]) -> Path:
+    """The first file without damage. A damaged one is set aside: it must not become the previous file."""
+    for number, path in enumerate(paths):
+        try:
+            check(path)
+        except DamagedFileError as error:
+            if number + 1 == len(paths):
+                continue
+            with contextlib.suppress(FileNotFoundError):  # another rank was faster
+                path.rename(path.with_name("damaged.ckpt"))
+            log.warning("%s (now damaged.ckpt); the run continues from the one before, %s", error, paths[number + 1])
+        else:
+            return path
+    raise UserError(f"{' and '.join(map(str, paths))}: damaged; start again with another name=…")
+
+
+def finished(resolved: dict[str, Any], checkpoint: Path, folder: Path) -> str | None:
+    """What to say if nothing is left to do: the run was evaluated at its last step, and is not lengthened now."""
+    try:
+        steps = json.loads((folder / "metrics.json").read_text())["run"]["steps"]
+    except (OSError, ValueError, KeyError):
+        return None
+    state = read_checkpoint(checkpoint, resolved["trust"])
+    ends = [[part["trainer"].get(key) for key in _ENDS] for part in (state["config"], resolved)]
+    more = Overrides().given("callbacks.early_stopping") and steps < resolved["trainer"]["max_steps"]
+    if steps != state["global_step"] or ends[0] != ends[1] or more:
+        return None
+    return f"this run is done ({steps} steps); a larger budget.images with resume=auto continues it"
 
 
 def resumed(config: DictConfig, checkpoint: Path, folder: Path) -> DictConfig:
@@ -48,7 +93,9 @@ def resumed(config: DictConfig, checkpoint: Path, folder: Path) -> DictConfig:
         UserError: the checkpoint is damaged or of an older version; the command line sets another network, objective,
             data set or seed.
     """
-    carried: dict[str, Any] = read_checkpoint(checkpoint)["config"]
+    # The trust is the command line's: a checkpoint cannot trust itself.
+    state = read_checkpoint(checkpoint, config.trust)
+    carried: dict[str, Any] = state["config"]
     begun = OmegaConf.create(carried)
     former = carried["folder"]
     for key, value in leaves(carried):
@@ -56,12 +103,12 @@ def resumed(config: DictConfig, checkpoint: Path, folder: Path) -> DictConfig:
             OmegaConf.update(begun, key, str(folder) + value.removeprefix(former))
     overrides = Overrides()
     if overrides.ablations and (other := "+".join(overrides.ablations)) != begun.run.ablation:
-        raise UserError(f"resume=true: this run has ablation={begun.run.ablation}, not {other}; leave it out")
+        raise UserError(f"resume: this run has ablation={begun.run.ablation}, not {other}; leave it out")
     now, before = (dict(leaves(part)) for part in (config, begun))
     for key in now | before:
         fixed = below(key, overrides.keys) and below(key, _FIXED) and not below(key, _FREE)
         if fixed and (old := before.get(key)) != (new := now.get(key)):
-            raise UserError(f"resume=true: this run has {key}={old}, not {new}; leave it out, or start a new run")
+            raise UserError(f"resume: this run has {key}={old}, not {new}; leave it out, or start a new run")
     for key in _LENGTH:
         # A budget given now replaces a number of steps given before.
         if key in begun.run.derived or (key == "trainer.max_steps" and overrides.given("budget")):
@@ -72,4 +119,15 @@ def resumed(config: DictConfig, checkpoint: Path, folder: Path) -> DictConfig:
             OmegaConf.update(begun, key, OmegaConf.select(config, key), merge=False, force_add=True)
     if overrides.given("name"):
         begun.run.label = run_label(begun, begun.run.ablation)
+    stopped = [
+        value
+        for name, value in state["callbacks"].items()
+        if name.startswith("EarlyStopping") and value["wait_count"] >= value["patience"]
+    ]
+    if stopped and begun.callbacks.early_stopping is not None:
+        log.info(
+            "this run had stopped early, after %s validations without improvement; it trains until its next "
+            "validation. callbacks.early_stopping=null continues to the end",
+            stopped[0]["wait_count"],
+        )
     return begun

@@ -1,5 +1,6 @@
 """The Lightning module: optimise, log, delegate."""
 
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from restoration.batch import Batch
+from restoration.errors import UserError
 from restoration.keyed import fold
 from restoration.objective import Objective
 from restoration.restorer import Restorer
@@ -68,6 +70,8 @@ class RestorationModule(LightningModule):
         self.seed = seed
         self.flops_per_batch: int | None = None
         self._images_per_batch = 0
+        self._seconds = 0.0
+        self._began: float | None = None
         if compile:
             restorer.backbone.compile()
 
@@ -92,9 +96,30 @@ class RestorationModule(LightningModule):
         batches: Any = self.trainer.fit_loop.epoch_loop.batch_progress.total
         return batches.processed * self._images_per_batch
 
+    @property
+    def training_seconds(self) -> float:
+        """Time in training and validation so far, with that before a resume."""
+        return self._seconds + (0.0 if self._began is None else time.monotonic() - self._began)
+
+    def on_fit_start(self) -> None:
+        self._began = time.monotonic()
+
+    def on_fit_end(self) -> None:
+        self._seconds, self._began = self.training_seconds, None
+
     def clock(self, batch: Batch) -> Clock:
-        """The clock at the start of a training batch. All training batches are of one size."""
-        self._images_per_batch = len(batch) * self.trainer.world_size
+        """The clock at the start of a training batch. All training batches are of one size.
+
+        Raises:
+            UserError: a resumed run has another number of devices.
+        """
+        images = len(batch) * self.trainer.world_size
+        if self._images_per_batch not in (0, images):
+            raise UserError(
+                f"this run trains on {self._images_per_batch} images at a time on all devices, not {images}: resume it "
+                "on the same number of devices, or start a new run"
+            )
+        self._images_per_batch = images
         per_step = self._images_per_batch * self.trainer.accumulate_grad_batches
         return Clock(self.images_seen, per_step, int(self.trainer.estimated_stepping_batches) * per_step)
 
@@ -124,6 +149,7 @@ class RestorationModule(LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["config"] = self.config
         checkpoint["images_seen"] = self.images_seen
+        checkpoint["training_seconds"] = self.training_seconds
         checkpoint["images_per_batch"] = self._images_per_batch
         if "optimizer_states" in checkpoint:
             return
@@ -136,3 +162,4 @@ class RestorationModule(LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self._images_per_batch = checkpoint["images_per_batch"]
+        self._seconds = checkpoint.get("training_seconds", 0.0)

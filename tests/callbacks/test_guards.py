@@ -1,14 +1,19 @@
-"""A loss that is not finite ends the training; the error names the step and the terms."""
+"""What is not finite ends the training: loss, gradient, validation, weights. The error names it and the step."""
 
 from types import SimpleNamespace
 
 import lightning.pytorch as pl
 import pytest
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint
+from helpers import fit as tiny_fit
+from helpers import tiny_module
+from lightning.pytorch import Callback
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from torch import nn
 
+from restoration.callbacks import BestCheckpoint, FiniteValidation, LastCheckpoint
 from restoration.callbacks.guards import FP16_PATIENCE, FiniteLoss
+from restoration.checkpoint_file import load
 from restoration.errors import UserError
 
 
@@ -84,3 +89,66 @@ def test_no_checkpoint_of_broken_weights(tmp_path):
     with pytest.raises(UserError):
         fit(tmp_path, (3,), 1, saving)
     assert len(list((tmp_path / "kept").iterdir())) == 3
+
+
+class Gradient(Module):
+    """The loss is finite; its gradient is not, at one step."""
+
+    def training_step(self, batch, batch_idx):
+        loss = 1.0 * self.weight
+        if self.global_step == 5:
+            loss.register_hook(lambda gradient: gradient * float("nan"))
+        return {"loss": loss}
+
+
+def test_a_gradient_that_is_not_finite_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(globals(), "Module", Gradient)
+    with pytest.raises(UserError, match=r"the gradient is not finite at step 6 \(gradient norm\)"):
+        fit(tmp_path, ())
+
+
+class Figure(Callback):
+    """Logs a validation figure, NaN at a step."""
+
+    def __init__(self, name: str, step: int, spoil: bool = False) -> None:
+        self.name, self.step, self.spoil = name, step, spoil
+
+    def on_validation_epoch_end(self, trainer, pl_module) -> None:
+        bad = trainer.global_step == self.step
+        if bad and self.spoil:
+            next(pl_module.restorer.backbone.parameters()).data.fill_(float("nan"))
+        pl_module.log(self.name, float("nan") if bad else 20.0)
+
+
+@pytest.mark.parametrize(
+    "name, spoil, said",
+    [
+        ("val/psnr", False, r"validation is not finite at step 4 \(val/psnr=nan\)"),
+        ("val/frechet", True, r"step 4 \(val/frechet=nan; the weight restorer\.\S+ is not finite\)"),
+    ],
+)
+def test_a_validation_figure_that_is_not_finite_ends_the_run(name: str, spoil: bool, said: str, tmp_path):
+    """Early stopping would end it as a success. The checkpoints are those of before."""
+    kept = [EarlyStopping(name), BestCheckpoint(tmp_path, "best", name, "max"), LastCheckpoint(tmp_path)]
+    with pytest.raises(UserError, match=said):
+        tiny_fit(tiny_module(), tmp_path, [Figure(name, 4, spoil), FiniteValidation(), *kept], val_check_interval=2)
+    for file in ("last.ckpt", "best.ckpt"):
+        assert load(tmp_path / file)["global_step"] == 2
+
+
+def test_a_figure_that_may_be_nan_does_not_matter(tmp_path):
+    watched = [Figure("val/psnr_hole", 4), FiniteValidation()]
+    assert tiny_fit(tiny_module(), tmp_path, watched, val_check_interval=2).global_step == 8
+
+
+def test_weights_that_are_not_finite_replace_no_checkpoint(tmp_path):
+    """Without any guard, at a validation and on an exception: the file itself refuses."""
+
+    class SpoilAt(Callback):
+        def on_train_batch_end(self, trainer, pl_module, *_) -> None:
+            if trainer.global_step == 3:
+                next(pl_module.restorer.backbone.parameters()).data.fill_(float("nan"))
+
+    with pytest.raises(UserError, match=r"the weight restorer\.\S+ is not finite at step 4"):
+        tiny_fit(tiny_module(), tmp_path, [SpoilAt(), LastCheckpoint(tmp_path)], val_check_interval=2)
+    assert load(tmp_path / "last.ckpt")["global_step"] == 2 and not (tmp_path / "last.ckpt.part").exists()

@@ -1,5 +1,6 @@
 """Errors for two kinds of people: one line for a user's mistake, a traceback for a programmer's."""
 
+import errno
 from pathlib import Path
 
 import pytest
@@ -96,6 +97,26 @@ def test_sigterm_ends_with_its_status():
     with pytest.raises(SystemExit) as ended:
         command(main)()
     assert ended.value.code == 143
+
+
+def test_ctrl_c_ends_with_its_status(capsys: pytest.CaptureFixture[str]):
+    def main() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(SystemExit) as ended:
+        command(main)()
+    assert ended.value.code == 130 and capsys.readouterr().err == "interrupted\n"
+
+
+def test_a_full_disk_is_one_line(capsys: pytest.CaptureFixture[str]):
+    def main() -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "metrics.csv")
+
+    with pytest.raises(SystemExit) as ended:
+        command(main)()
+    assert ended.value.code == 2
+    said = "metrics.csv: the disk is full, make room; a stopped training continues with resume=auto"
+    assert complaint(capsys) == said
 
 
 def test_a_job_of_a_sweep_raises(monkeypatch: pytest.MonkeyPatch):

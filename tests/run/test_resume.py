@@ -115,7 +115,7 @@ def test_sigterm_then_resume_ends_as_the_uninterrupted_run(
     status, folder = run(tmp_path, weights, "callbacks=extended", flags=flags)
     assert status == 143
     assert (
-        "stopped; continue with: python -m restoration.train experiment=blur_erase name=run resume=true"
+        "stopped; continue with: python -m restoration.train experiment=blur_erase trust=helpers name=run resume=auto"
         in (folder / "train.log").read_text()
     )
     stopped = last(folder)
@@ -128,7 +128,7 @@ def test_sigterm_then_resume_ends_as_the_uninterrupted_run(
 
     # The config comes from the checkpoint, whatever the run was started with.
     monkeypatch.chdir(tmp_path)
-    assert run_command(main, "experiment=blur_erase", "name=run", "resume=true") == 0
+    assert run_command(main, "experiment=blur_erase", "name=run", "resume=true", "trust=helpers") == 0
     assert_same_end(folder, whole)
     # metrics.csv was continued: the rows before the stop are there, the others follow without a gap.
     losses = [row["train/loss"] for row in rows(folder) if row["train/loss"]]
@@ -143,7 +143,7 @@ def test_a_power_cut_costs_no_more_than_the_steps_since_the_last_validation(
     checkpoints = tmp_path / "outputs" / "blur_erase" / "run" / "checkpoints"
     checkpoints.mkdir(parents=True)
     shutil.copy(whole.parents[2] / f"last_{step}.ckpt", checkpoints / "last.ckpt")
-    status, folder = run(tmp_path, weights, "resume=true")
+    status, folder = run(tmp_path, weights, "resume=true", "trust=helpers")
     assert status == 0
     ours, theirs = last(folder), last(whole)
     for part in ("state_dict", "current_model_state"):
@@ -167,7 +167,7 @@ def test_runs_of_whole_epochs_resume_too(
     """Lightning then counts the steps by making the training loader; made too early, its first batch would be wrong."""
     flags = callback_file(tmp_path / "conf", "helpers.Kill", step=step, in_validation=in_validation)
     assert run(tmp_path, weights, *EPOCHS, "callbacks=extended", flags=flags)[0] == 143
-    status, resumed = run(tmp_path, weights, *EPOCHS, "resume=true")
+    status, resumed = run(tmp_path, weights, *EPOCHS, "resume=true", "trust=helpers")
     assert status == 0
     assert_same_end(resumed, whole_epochs)
 
@@ -175,7 +175,7 @@ def test_runs_of_whole_epochs_resume_too(
 @pytest.mark.parametrize(
     "asked, said",
     [
-        ("seed=1", "resume=true: this run has seed=0, not 1; leave it out, or start a new run"),
+        ("seed=1", "resume: this run has seed=0, not 1; leave it out, or start a new run"),
         ("backbone.widths=[32,16,16,16]", "this run has backbone.widths=[16, 16, 16, 16], not [32, 16, 16, 16]"),
         ("source=degraded", "this run has source._target_=restoration.flow.Noise, not restoration.flow.Degraded"),
         ("ablation=draws_4", "this run has ablation=None, not draws_4; leave it out"),
@@ -186,7 +186,7 @@ def test_a_different_run_is_not_resumed(
 ):
     monkeypatch.chdir(whole.parents[2])
     before = (whole / "config.yaml").read_text()
-    assert run_command(main, "experiment=blur_erase", "name=run", "resume=true", asked) == 2
+    assert run_command(main, "experiment=blur_erase", "name=run", "resume=true", "trust=helpers", asked) == 2
     assert said in complaint(capsys)
     assert (whole / "config.yaml").read_text() == before
 
@@ -196,7 +196,10 @@ def test_a_moved_run_resumes_in_its_new_folder(whole: Path, tmp_path: Path, monk
     shutil.copytree(whole, moved)
     monkeypatch.chdir(tmp_path)
     before = last(whole)["global_step"]
-    assert run_command(main, "experiment=blur_erase", "name=moved", "resume=true", "trainer.max_steps=16") == 0
+    assert (
+        run_command(main, "experiment=blur_erase", "name=moved", "resume=true", "trust=helpers", "trainer.max_steps=16")
+        == 0
+    )
     assert last(moved)["global_step"] == 16 and last(whole)["global_step"] == before == 14
     assert json.loads((moved / "metrics.json").read_text())["run"]["name"] == "moved"
 
@@ -211,7 +214,9 @@ def test_a_finished_run_continues_with_more_steps(weights: Path, tmp_path: Path,
         status, folder = run(tmp_path, weights, "callbacks=extended", "trainer.max_steps=6", **more)
         assert status == 0
         first, name = rows(folder), (folder / "wandb_run_id.txt").read_text().strip()
-        status, folder = run(tmp_path, weights, "callbacks=extended", "trainer.max_steps=9", "resume=true", **more)
+        status, folder = run(
+            tmp_path, weights, "callbacks=extended", "trainer.max_steps=9", "resume=true", "trust=helpers", **more
+        )
         assert status == 0
     finally:
         wandb.finish()

@@ -9,6 +9,7 @@ from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from restoration.callbacks import EMA
+from restoration.errors import UserError
 from restoration.restorer import Restorer
 from restoration.training.schedule import Cosine
 
@@ -118,3 +119,21 @@ def test_random_batch_statistics_do_move(tmp_path: Path):
     before = copy_of(encoder)
     fit(module, tmp_path, [], max_steps=3)
     assert any(name.endswith("running_mean") for name in differing(before, encoder.state_dict()))
+
+
+def test_another_number_of_devices_is_refused(tmp_path: Path):
+    """A step would take another number of images than the schedule and the counters go by."""
+    module = tiny_module()
+    module._images_per_batch = 8  # as a checkpoint of two devices sets it
+    with pytest.raises(UserError, match="this run trains on 8 images at a time on all devices, not 4"):
+        fit(module, tmp_path, [], max_steps=1)
+
+
+def test_seconds_are_counted_over_resumes(tmp_path: Path):
+    module = tiny_module()
+    trainer = fit(module, tmp_path, [], max_steps=2)
+    first = module.training_seconds
+    assert first > 0 and module.training_seconds == first  # the clock stands still after the training
+    checkpoint: dict = {"images_per_batch": 4, "training_seconds": 100.0}
+    module.on_load_checkpoint(checkpoint)
+    assert module.training_seconds == 100.0 and trainer.global_step == 2
