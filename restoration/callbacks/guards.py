@@ -11,10 +11,9 @@ from torch.optim import Optimizer
 from restoration.checkpoint_file import broken
 from restoration.errors import UserError, whole_number
 
+# Under fp16 a gradient scaler starts too high, and skips overflowing steps until it fits.
 FP16_PATIENCE = 20
-"""Under fp16 a gradient scaler starts too high, and skips overflowing steps until it fits."""
-
-
+# The name of the gradient's norm among the terms of the loss.
 GRADIENT = "gradient norm"
 
 
