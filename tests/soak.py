@@ -44,6 +44,7 @@ def start(folder: Path, command: list[str]) -> int:
     output = os.open("output.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(output, 1)
     os.dup2(output, 2)
+    sys.stdout = sys.stderr = os.fdopen(output, "w", buffering=1)  # under pytest they are not descriptors 1 and 2
     os._exit(run_command(main, *command))
 
 
