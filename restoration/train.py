@@ -4,14 +4,13 @@ python -m restoration.train experiment=blur_erase
 python -m restoration.train -m experiment=blur_erase corruption.strength=0.25,0.5,0.75,1.0
 """
 
-import gc
 import logging
+import math
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 import wandb
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
@@ -34,8 +33,9 @@ from restoration.run.command import hydra_command
 from restoration.run.fit import continuation, fit
 from restoration.run.hardware import autocast_dtype
 from restoration.run.keys import check_ablations
+from restoration.run.overrides import Overrides
 from restoration.run.resolve import describe_run, devices, resolve
-from restoration.run.resume import finished, last_checkpoint, resumed
+from restoration.run.resume import done, finished, last_checkpoint, resumed
 from restoration.training.module import RestorationModule
 from restoration.trust import named
 
@@ -58,21 +58,23 @@ def train(config: DictConfig) -> Report | None:
     """One run, from its config to its folder: resolve, build, fit, evaluate.
 
     Returns:
-        The report; None in all but the first of several processes, and after Lightning's fast run.
+        The report, also of a run that is done; None in all but the first of several processes, and after Lightning's
+        fast run.
 
     Raises:
         UserError: something in the config, the data or the folder must be corrected, or the loss was not finite.
     """
     folder = Path(config.folder)
+    if done(config, folder):
+        return done_before(folder)
     checkpoint = last_checkpoint(config, folder)
     if checkpoint is None:
         describe_run(config)
     else:
         config = resumed(config, checkpoint, folder)
     resolved = resolve(config)
-    if checkpoint is not None and config.resume == "auto" and (said := finished(resolved, checkpoint, folder)):
-        log.info(said)
-        return None
+    if checkpoint is not None and finished(resolved, checkpoint, folder):
+        return done_before(folder)
     OmegaConf.save(OmegaConf.create(resolved), folder / "config.yaml")
 
     run = build(resolved, folder)
@@ -83,6 +85,12 @@ def train(config: DictConfig) -> Report | None:
         log.info("the fast run succeeded; it leaves no checkpoint, so there is no evaluation")
         return None
     return evaluate(run) if run.trainer.is_global_zero else None
+
+
+def done_before(folder: Path) -> Report:
+    report = Report.load(folder)
+    log.info("this run is done (%s steps); a larger budget.images with resume=auto continues it", report.run["steps"])
+    return report
 
 
 def build(config: dict[str, Any], folder: Path) -> Run:
@@ -162,6 +170,7 @@ def evaluate(run: Run) -> Report:
         "images_seen": config["run"]["images_before"] + module.images_seen,
         "steps": steps,
         "training_seconds": module.training_seconds,
+        "overrides": Overrides().of_run,
     }
     report = write_results(result, describe(config, restorer) | facts, run.folder)
     for logger in run.trainer.loggers:
@@ -200,28 +209,30 @@ def configure_logging() -> None:
 
 
 @hydra_command("train")
-def main(config: DictConfig) -> None:
+def main(config: DictConfig) -> float | None:
+    """Returns PSNR in dB, for a sweeper that looks for the best config."""
     check_ablations(config)
     configure_logging()
+    single = HydraConfig.get().mode != RunMode.MULTIRUN  # a sweep has its own end
     failed = 1
     try:
         with open_dict(config):
             report = train(config)
         failed = 0
-        if report is None:
-            return
-        if HydraConfig.get().mode != RunMode.MULTIRUN:  # a sweep has one table of all jobs
-            show([report])
-        print(f"run folder: {report.folder}\nimages: {report.folder / 'images' / 'grid.png'}")
     except (SIGTERMException, KeyboardInterrupt):
-        log.warning("stopped; continue with: python -m restoration.train %s", continuation(config))
+        log.warning("stopped%s", f"; continue with: python -m restoration.train {continuation(config)}" * single)
         raise
     finally:
         wandb.finish(failed)
-        if HydraConfig.get().mode == RunMode.MULTIRUN:  # the jobs share this process
-            gc.collect()
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
+    if report is None:
+        return None
+    if single:
+        show([report])
+    print(f"run folder: {report.folder}\nimages: {report.folder / 'images' / 'grid.png'}")
+    psnr = float(report.metrics["restored"]["psnr"])
+    if not math.isfinite(psnr):
+        raise UserError(f"PSNR of the restored images is {psnr}; see {report.folder / 'per_image.csv'}")
+    return psnr
 
 
 if __name__ == "__main__":
