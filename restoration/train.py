@@ -32,6 +32,7 @@ from restoration.restorer import Restorer, self_contained
 from restoration.run.command import hydra_command
 from restoration.run.fit import continuation, fit
 from restoration.run.hardware import autocast_dtype
+from restoration.run.isolation import free_memory
 from restoration.run.keys import check_ablations
 from restoration.run.overrides import Overrides
 from restoration.run.resolve import describe_run, devices, resolve
@@ -77,6 +78,7 @@ def train(config: DictConfig) -> Report | None:
         return done_before(folder)
     OmegaConf.save(OmegaConf.create(resolved), folder / "config.yaml")
 
+    free_memory()
     run = build(resolved, folder)
     if checkpoint is not None:
         log.info("resuming from %s", checkpoint)
@@ -228,10 +230,10 @@ def main(config: DictConfig) -> float | None:
         return None
     if single:
         show([report])
-    print(f"run folder: {report.folder}\nimages: {report.folder / 'images' / 'grid.png'}")
+        print(f"run folder: {report.folder}\nimages: {report.folder / 'images' / 'grid.png'}")
     psnr = float(report.metrics["restored"]["psnr"])
     if not math.isfinite(psnr):
-        raise UserError(f"PSNR of the restored images is {psnr}; see {report.folder / 'per_image.csv'}")
+        raise UserError(f"PSNR of the restored images is {psnr}; per_image.csv in the run folder shows where")
     return psnr
 
 

@@ -21,12 +21,16 @@ _SETTINGS: tuple[tuple[Callable[[], Any], Callable[[Any], Any]], ...] = (
 )
 
 
+def free_memory() -> None:
+    """Frees what the job before left. A failed job cannot do so itself: its error keeps its objects."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
 @contextmanager
 def isolated() -> Iterator[None]:
     """Undoes what a job changes in its process: environment, warning filters, signal handlers, settings of torch."""
-    gc.collect()  # a job that failed could not free its own memory
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
     environment, settings = dict(os.environ), [read() for read, _ in _SETTINGS]
     cudnn = {name: getattr(torch.backends.cudnn, name) for name in ("benchmark", "deterministic", "allow_tf32")}
     here = threading.current_thread() is threading.main_thread()

@@ -25,8 +25,8 @@ class Overrides:
 
     @property
     def of_run(self) -> list[str]:
-        """The overrides as text, sorted; without `resume`, which does not change a run."""
-        kept = (override for name, override in self._values.items() if name != "resume")
+        """The overrides as text, sorted; without those that name the run or continue it."""
+        kept = (override for name, override in self._values.items() if name not in ("name", "resume"))
         return sorted(str(override.input_line) for override in kept)
 
     @property

@@ -88,7 +88,7 @@ class SweepTable(Callback):
     current: ClassVar["SweepTable | None"] = None  # of the sweep that this process started
 
     def __init__(self) -> None:
-        self.sweep = secrets.token_hex(4)  # one start of the sweep
+        self.sweep = secrets.token_hex(4)  # this start of it
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Tells every job which overrides name it, in this process and in others."""
@@ -107,7 +107,7 @@ class SweepTable(Callback):
         self.jobs: list[Path] = []
         if _basic(config):
             (batch,) = BasicSweeper.split_arguments(parsed, None)
-            self.jobs = [_folder(config, overrides, number) for number, overrides in enumerate(batch)]
+            self.jobs = list(_folders(config, batch))
         SweepTable.current = self
 
     def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
@@ -168,18 +168,18 @@ def _basic(config: DictConfig) -> bool:
     return str(config.hydra.sweeper._target_).endswith(".BasicSweeper")
 
 
-def _folder(config: DictConfig, overrides: list[str], number: int) -> Path:
-    """The run folder of a job, without composing its config."""
+def _folders(config: DictConfig, batch: list[list[str]]) -> Iterator[Path]:
+    """The run folders of jobs that set the same keys, without composing their configs."""
     str(config.hydra.sweep.dir)  # a time in it is that of the sweep
     job = copy.deepcopy(config)
+    choices = job.hydra.runtime.choices
     with read_write(job.hydra), open_dict(job):
-        choices = job.hydra.runtime.choices
-        for override in OverridesParser.create().parse_overrides(overrides):
-            OmegaConf.update(
-                choices if override.key_or_group in choices else job, override.key_or_group, override.value()
-            )
-        job.hydra.overrides.task, job.hydra.job.num = overrides, number
-        return Path(job.hydra.sweep.dir, str(job.hydra.sweep.subdir)).absolute()
+        for number, overrides in enumerate(batch):
+            for override in OverridesParser.create().parse_overrides(overrides):
+                key = override.key_or_group
+                OmegaConf.update(choices if key in choices else job, key, override.value())
+            job.hydra.overrides.task, job.hydra.job.num = overrides, number
+            yield Path(job.hydra.sweep.dir, str(job.hydra.sweep.subdir)).absolute()
 
 
 def _below(folder: Path) -> list[Path]:
