@@ -222,7 +222,8 @@ def main(config: DictConfig) -> float | None:
             report = train(config)
         failed = 0
     except (SIGTERMException, KeyboardInterrupt):
-        log.warning("stopped%s", f"; continue with: python -m restoration.train {continuation(config)}" * single)
+        if single:
+            log.warning("stopped; continue with: python -m restoration.train %s", continuation(config))
         raise
     finally:
         wandb.finish(failed)

@@ -99,7 +99,7 @@ class SweepTable(Callback):
         constant = {override.get_key_element().lstrip("+") for override in parsed if not override.is_sweep_override()}
         names = config.hydra.job.config.override_dirname
         with read_write(config.hydra), open_dict(config.hydra):
-            names.exclude_keys = sorted({*names.exclude_keys, *constant} - {*params})
+            names.exclude_keys = sorted({*names.exclude_keys, *constant} - {key.lstrip("+") for key in params})
             excluded = ",".join(f"'{key}'" for key in names.exclude_keys)
             config.hydra.overrides.hydra.append(f"hydra.job.config.override_dirname.exclude_keys=[{excluded}]")
         self.folder = Path(config.hydra.sweep.dir).absolute()

@@ -13,7 +13,7 @@ from soak import end, start
 
 from restoration.train import main
 
-JOB = ["experiment=blur_erase", *TINY, "evaluation.nfe=[1]", "trainer.val_check_interval=5"]
+JOB = ["experiment=blur_erase", *TINY, "evaluation.nfe=[1]", "trainer.val_check_interval=8"]
 SWEEP = Path("outputs/blur_erase/run")
 
 
@@ -34,7 +34,7 @@ def content(folder: Path) -> dict[Path, tuple[int, bytes]]:
 def test_a_sweep_of_twelve_jobs_killed_twice(tmp_path: Path):
     draw = random.Random(0)
     strengths, seeds = (0.25, 0.5, 1.0), (0, 1, 2, 3)
-    line = [*JOB, "trainer.max_steps=40", "callbacks.last.every_n_minutes=0.001", "resume=auto"]
+    line = [*JOB, "trainer.max_steps=16", "callbacks.last.every_n_minutes=0.002", "resume=auto"]
     sweep = ["-m", *line, "corruption.strength=0.25,0.5,1.0", "seed=0,1,2,3"]
     names = {f"corruption.strength={strength},seed={seed}" for strength in strengths for seed in seeds}
     folder, begun, before = tmp_path / "sweep", set(), {}
@@ -80,7 +80,7 @@ def test_a_sweep_of_twelve_jobs_killed_twice(tmp_path: Path):
 def test_a_job_ends_as_it_does_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Whatever the jobs before it in the process were: one of other settings, one that failed in its training."""
     monkeypatch.chdir(tmp_path)
-    line = [*JOB, "trainer.max_steps=5"]
+    line = [*JOB, "trainer.max_steps=8"]
     first = ["trainer.deterministic=true", "trainer.benchmark=true", "corruption.strength=0.3,1.0"]
     flags = callback_file(tmp_path / "conf", "helpers.Spoil", step=2)
     assert run_command(main, *line, *first, "name=others", flags=["-m"]) == 0
