@@ -176,8 +176,10 @@ def _folders(config: DictConfig, batch: list[list[str]]) -> Iterator[Path]:
     with read_write(job.hydra), open_dict(job):
         for number, overrides in enumerate(batch):
             for override in OverridesParser.create().parse_overrides(overrides):
-                key = override.key_or_group
-                OmegaConf.update(choices if key in choices else job, key, override.value())
+                if (key := override.key_or_group) in choices:
+                    choices[key] = override.get_value_element_as_str()
+                else:
+                    OmegaConf.update(job, key, override.value(), force_add=True)
             job.hydra.overrides.task, job.hydra.job.num = overrides, number
             yield Path(job.hydra.sweep.dir, str(job.hydra.sweep.subdir)).absolute()
 
