@@ -10,7 +10,6 @@ import torch
 from hydra.utils import instantiate
 from PIL import Image
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from restoration.backbone import Backbone
 from restoration.checkpoint_file import check
@@ -123,7 +122,7 @@ class Restorer(nn.Module):
         """Restored images.
 
         Args:
-            degraded: (B, 3, H, W) in [0, 1], any height and width.
+            degraded: (B, 3, H, W), float32 in [0, 1] or uint8, any height and width.
             keys: int64 (B,); equal keys give equal noise.
             nfe: network evaluations per image; None takes the sampler's own.
             sampler: replaces the restorer's own.
@@ -134,16 +133,23 @@ class Restorer(nn.Module):
             float32 (B, 3, H, W) in [0, 1].
         """
         height, width = degraded.shape[-2:]
-        pad = (0, -width % self.stride, 0, -height % self.stride)
-        padded = F.pad(degraded, pad, mode="replicate")
-        padded_mask = None if mask is None else F.pad(mask.to(degraded), pad, mode="replicate")
+        padded, padded_mask = self._pad(degraded), None if mask is None else self._pad(mask)
         field: ConditionalField | TiledField
         if tiles is None or max(height, width) <= tiles.size:
             field = self.field(padded, padded_mask)
         else:
             field = TiledField(self.field, padded, padded_mask, tiles, self.stride)
         restored = (sampler or self.sampler)(field, field.start(keys), nfe, field.residual_std)
+        del field, padded  # The conversion needs their memory.
         return to_image(restored.float())[..., :height, :width]
+
+    def _pad(self, images: Tensor) -> Tensor:
+        """The last row and column are repeated up to multiples of the stride."""
+        for axis in (-2, -1):
+            size = images.shape[axis]
+            places = torch.arange(size + -size % self.stride, device=images.device).clamp(max=size - 1)
+            images = images.index_select(axis, places)
+        return images
 
     def restore_image(
         self, image: str | Path | Image.Image | np.ndarray, nfe: int | None = None, seed: int = 0
@@ -167,9 +173,9 @@ class Restorer(nn.Module):
             picture = decode(image) if isinstance(image, Image.Image) else read(image)
         except (OSError, ValueError, Image.DecompressionBombError) as error:
             raise UserError(f"cannot read the image {image}: {error}") from error
-        degraded, keys = picture.image[None].to(self.device), fold(seed, "sampling", 0)[None]
+        degraded, keys = picture.pixels[None].to(self.device), fold(seed, "sampling", 0)[None]
         restored = self.restore(degraded, keys, nfe, tiles=Tiles())
-        return encode(replace(picture, image=restored[0].cpu()))
+        return encode(replace(picture, pixels=restored[0].cpu()))
 
     @classmethod
     def load(cls, path: str | Path, device: str | torch.device = "cpu", trust: Any = None) -> "Restorer":
