@@ -44,6 +44,15 @@ def by_rows(function: Callable[..., Tensor], *images: Tensor, out: Tensor | None
     return out
 
 
+def pad(images: Tensor, stride: int) -> Tensor:
+    """The last row and column of (B, C, H, W) are repeated up to multiples of the stride. Any dtype."""
+    for axis in (-2, -1):
+        size = images.shape[axis]
+        places = torch.arange(size + -size % stride, device=images.device).clamp(max=size - 1)
+        images = images.index_select(axis, places)
+    return images
+
+
 @dataclass(frozen=True)
 class Tiles:
     """How large images are split.

@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from restoration.picture.colour import colours, has_more, levels, upright
-from restoration.picture.file import MAX_MEGAPIXELS, opened
+from restoration.picture.file import MAX_MEGAPIXELS, check_size, opened
 
 STRIP = 256  # rows encoded at a time
 
@@ -81,9 +81,12 @@ def encode(picture: Picture) -> Image.Image:
     return encoded
 
 
-def read(path: str | Path, max_megapixels: float = MAX_MEGAPIXELS) -> Picture:
-    """`decode` of a file; ValueError with a reason of one line."""
-    with opened(path, max_megapixels) as image:
+def read(source: str | Path | Image.Image, max_megapixels: float = MAX_MEGAPIXELS) -> Picture:
+    """`decode` of a file or a Pillow image up to a size; ValueError with a reason of one line."""
+    if isinstance(source, Image.Image):
+        check_size(source, max_megapixels)
+        return decode(source)
+    with opened(source, max_megapixels) as image:
         return decode(image)
 
 
