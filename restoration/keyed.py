@@ -20,6 +20,7 @@ def _signed(value: int) -> int:
 
 
 _GAMMA = _signed(0x9E3779B97F4A7C15)
+_WORDS = 1 << 20  # of each key at a time: they need ten times the memory of the draws
 _MULTIPLIERS = (_signed(0xBF58476D1CE4E5B9), _signed(0x94D049BB133111EB))
 
 
@@ -50,9 +51,9 @@ def fold(*parts: int | str | Tensor) -> Tensor:
     return key
 
 
-def _bits(keys: Tensor, count: int) -> Tensor:
-    """The first `count` words of SplitMix64 with each key (B,) as its seed: int64 (B, count)."""
-    counter = torch.arange(1, count + 1, device=keys.device) * _GAMMA
+def _bits(keys: Tensor, count: int, first: int = 0) -> Tensor:
+    """`count` words from the `first` of SplitMix64 with each key (B,) as its seed: int64 (B, count)."""
+    counter = torch.arange(first + 1, first + count + 1, device=keys.device) * _GAMMA
     return _mix(keys[:, None] + counter)
 
 
@@ -65,11 +66,15 @@ def normal(keys: Tensor, shape: tuple[int, ...]) -> Tensor:
     """Standard normal draws: float32 (B, *shape) from int64 keys (B,), by the Box-Muller transform."""
     count = math.prod(shape)
     half = (count + 1) // 2
-    bits = _bits(keys, half)
-    # Two 24-bit uniforms from each word; the first is never 0, where the logarithm diverges.
-    radius = (_shift(bits, 40).float() + 1.0).mul_(2.0**-24).log_().mul_(-2.0).sqrt_()
-    angle = ((bits & 0xFFFFFF).float()).mul_(2.0 * math.pi * 2.0**-24)
-    draws = torch.cat([radius * angle.cos(), radius * angle.sin()], dim=1)
+    draws = torch.empty(len(keys), 2 * half, dtype=torch.float32, device=keys.device)
+    for first in range(0, half, _WORDS):
+        bits = _bits(keys, min(_WORDS, half - first), first)
+        # Two 24-bit uniforms from each word; the first is never 0, where the logarithm diverges.
+        radius = (_shift(bits, 40).float() + 1.0).mul_(2.0**-24).log_().mul_(-2.0).sqrt_()
+        angle = ((bits & 0xFFFFFF).float()).mul_(2.0 * math.pi * 2.0**-24)
+        end = first + bits.shape[1]
+        torch.mul(radius, angle.cos(), out=draws[:, first:end])
+        torch.mul(radius, angle.sin(), out=draws[:, half + first : half + end])
     return draws[:, :count].reshape(len(keys), *shape)
 
 

@@ -104,7 +104,7 @@ def _targets(names: list[str]) -> list[tuple[Path, Path]]:
 def _batches(
     tasks: list[Task], limit: int, tile: int, max_megapixels: float, failures: dict[str, str]
 ) -> Iterator[list[tuple[Task, Picture]]]:
-    """Readable images in groups of one size; one that will be tiled forms its own group."""
+    """Readable images in groups of one size and type; one that will be tiled forms its own group."""
     group: list[tuple[Task, Picture]] = []
     for task in tasks:
         try:
@@ -112,8 +112,9 @@ def _batches(
         except ValueError as error:
             failures[task.name] = str(error)
             continue
-        full = len(group) == limit or max(picture.image.shape) > tile
-        if group and (full or group[0][1].image.shape != picture.image.shape):
+        full = len(group) == limit or max(picture.pixels.shape) > tile
+        kind = picture.pixels.shape, picture.pixels.dtype
+        if group and (full or kind != (group[0][1].pixels.shape, group[0][1].pixels.dtype)):
             yield group
             group = []
         group.append((task, picture))
@@ -128,7 +129,7 @@ def _restore_group(
     """Restores and writes images of one size; the reasons for those that failed. Out of memory: one at a time."""
     keys = torch.stack([fold(seed, "sampling", 0, task.name) for task, _ in group]).to(restorer.device)
     try:
-        degraded = torch.stack([picture.image for _, picture in group]) if len(group) > 1 else group[0][1].image[None]
+        degraded = torch.stack([picture.pixels for _, picture in group]) if len(group) > 1 else group[0][1].pixels[None]
         restored = restorer.restore(degraded.to(restorer.device), keys, nfe, tiles=tiles).cpu()
         del degraded
     except (RuntimeError, MemoryError) as error:
@@ -142,13 +143,13 @@ def _restore_group(
             reasons = [_restore_group(restorer, [member], nfe, seed, tiles) for member in group]
             return {name: reason for part in reasons for name, reason in part.items()}
         task, picture = group[0]
-        height, width = picture.image.shape[1:]
+        height, width = picture.pixels.shape[1:]
         remedy = "use smaller tiles, fewer at once (tile=128 batch_size=1), or make the image smaller"
         return {task.name: f"out of memory at {width} x {height} pixels; {remedy}"}
     failures = {}
     for (task, picture), image in zip(group, restored, strict=True):
         try:
-            picture.image = image  # in place: the degraded one is not needed any more
+            picture.pixels = image  # in place: the degraded one is not needed any more
             write(task.target, picture)
             if picture.first_of_many:
                 print(f"{task.name}: only the first of its frames or pages is restored", file=sys.stderr)

@@ -10,16 +10,15 @@ import torch
 from hydra.utils import instantiate
 from PIL import Image
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from restoration.backbone import Backbone
-from restoration.checkpoint_file import check
+from restoration.checkpoint_file import broken, check
 from restoration.errors import UserError
 from restoration.estimator import Estimator, Identity
 from restoration.flow import CleanPrediction, ConditionalField, Source, to_image, to_model
-from restoration.flow.tiling import TiledField, Tiles
+from restoration.flow.tiling import TiledField, Tiles, pad
 from restoration.keyed import fold
-from restoration.picture import decode, encode, read
+from restoration.picture import MAX_MEGAPIXELS, encode, read
 from restoration.sampler import Sampler
 from restoration.trust import BUILD, check_targets, load_tensors
 
@@ -101,10 +100,8 @@ class Restorer(nn.Module):
             if r is None:
                 return self.backbone(x_in, t, features)
             if not self.backbone.two_times:
-                raise UserError(
-                    f"{type(self.backbone).__name__} takes one time t; a flow map over [t, r] needs a backbone with "
-                    "two_times = True"
-                )
+                name = type(self.backbone).__name__
+                raise UserError(f"{name} takes one time t; a flow map over [t, r] needs one with two_times = True")
             return self.backbone(x_in, t, features, r)
 
         mean, sigma = start or (self.source.mean(images, estimate), self.source.sigma(estimate))
@@ -123,7 +120,7 @@ class Restorer(nn.Module):
         """Restored images.
 
         Args:
-            degraded: (B, 3, H, W) in [0, 1], any height and width.
+            degraded: (B, 3, H, W), float32 in [0, 1] or uint8, any height and width.
             keys: int64 (B,); equal keys give equal noise.
             nfe: network evaluations per image; None takes the sampler's own.
             sampler: replaces the restorer's own.
@@ -134,42 +131,45 @@ class Restorer(nn.Module):
             float32 (B, 3, H, W) in [0, 1].
         """
         height, width = degraded.shape[-2:]
-        pad = (0, -width % self.stride, 0, -height % self.stride)
-        padded = F.pad(degraded, pad, mode="replicate")
-        padded_mask = None if mask is None else F.pad(mask.to(degraded), pad, mode="replicate")
+        padded, padded_mask = pad(degraded, self.stride), None if mask is None else pad(mask, self.stride)
         field: ConditionalField | TiledField
         if tiles is None or max(height, width) <= tiles.size:
             field = self.field(padded, padded_mask)
         else:
             field = TiledField(self.field, padded, padded_mask, tiles, self.stride)
         restored = (sampler or self.sampler)(field, field.start(keys), nfe, field.residual_std)
+        del field, padded  # The conversion needs their memory.
         return to_image(restored.float())[..., :height, :width]
 
     def restore_image(
-        self, image: str | Path | Image.Image | np.ndarray, nfe: int | None = None, seed: int = 0
+        self,
+        image: str | Path | Image.Image | np.ndarray,
+        nfe: int | None = None,
+        seed: int = 0,
+        max_megapixels: float = MAX_MEGAPIXELS,
     ) -> Image.Image | np.ndarray:
         """Restores one image of any size, in tiles if it is large.
 
         Args:
             image: a file, a Pillow image, or an array uint8 (H, W, 3).
-            nfe: network evaluations; None takes the sampler's own.
-            seed: of the sampling noise.
+            nfe, seed: network evaluations, None takes the sampler's own; of the sampling noise.
+            max_megapixels: a larger image is refused.
 
         Returns:
             A Pillow image with the mode and alpha of the input; for an array, uint8 (H, W, 3).
 
         Raises:
-            UserError: the file is missing or damaged.
+            UserError: the file is missing or damaged, or the image too large.
         """
         if isinstance(image, np.ndarray):
-            return np.asarray(self.restore_image(Image.fromarray(image), nfe, seed))
+            return np.asarray(self.restore_image(Image.fromarray(image), nfe, seed, max_megapixels))
         try:
-            picture = decode(image) if isinstance(image, Image.Image) else read(image)
+            picture = read(image, max_megapixels)
         except (OSError, ValueError, Image.DecompressionBombError) as error:
             raise UserError(f"cannot read the image {image}: {error}") from error
-        degraded, keys = picture.image[None].to(self.device), fold(seed, "sampling", 0)[None]
+        degraded, keys = picture.pixels[None].to(self.device), fold(seed, "sampling", 0)[None]
         restored = self.restore(degraded, keys, nfe, tiles=Tiles())
-        return encode(replace(picture, image=restored[0].cpu()))
+        return encode(replace(picture, pixels=restored[0].cpu()))
 
     @classmethod
     def load(cls, path: str | Path, device: str | torch.device = "cpu", trust: Any = None) -> "Restorer":
@@ -179,9 +179,11 @@ class Restorer(nn.Module):
             trust: names of other packages whose code the checkpoint may use.
 
         Raises:
-            UserError: as `read_checkpoint`, or it does not fit this version.
+            UserError: as `read_checkpoint`, it does not fit this version, or its weights are not finite.
         """
         checkpoint = read_checkpoint(path, trust)
+        if (name := broken(checkpoint)) is not None:
+            raise UserError(f"{path}: its weight {name} is not finite; give another checkpoint")
         try:
             restorer = cls.build(checkpoint["config"], weights="checkpoint")
         except Exception as error:  # missing keys, unknown classes, wrong arguments

@@ -219,7 +219,7 @@ def forms() -> Kinds:
 def failures() -> Kinds:
     """Damaged files, other files with an image's name, and formats that cannot be read: a reason for each."""
     whole, jpeg = saved(COLOUR, "PNG"), saved(COLOUR.resize((400, 400)), "JPEG", quality=95)
-    huge = "megapixels, above max_megapixels="
+    huge = "megapixels, above "
     bomb = b"zTXt", b"Comment\0\0" + zlib.compress(bytes(80_000_000))
     heic = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(50)
     return {

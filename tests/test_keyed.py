@@ -113,6 +113,13 @@ def test_draws_do_not_depend_on_the_batch():
     assert torch.equal(uniform(keys, 9)[7], uniform(keys[7:8], 9)[0])
 
 
+@pytest.mark.parametrize("count", [1, 60, 121])
+def test_normal_draws_do_not_depend_on_the_size_of_the_pieces(monkeypatch, count):
+    whole = normal(torch.arange(2), (count,))
+    monkeypatch.setattr("restoration.keyed._WORDS", 16)
+    assert torch.equal(normal(torch.arange(2), (count,)), whole)
+
+
 def test_a_single_normal_is_standard_normal():
     drawn = normal(torch.arange(20_000), (1,))
     assert stats.kstest(drawn[:, 0].numpy(), "norm").pvalue > 0.01

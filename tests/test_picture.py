@@ -176,6 +176,24 @@ def test_a_large_image_is_restored_in_tiles(restorer):
     assert not torch.equal(tiled, whole), "a tile's border is padded, so it shows that there was one"
 
 
+def test_a_larger_image_than_the_limit_is_refused(restorer, tmp_path):
+    image = Image.fromarray(pixels(10, 20, 3))
+    image.save(tmp_path / "a.png")
+    for source in (image, tmp_path / "a.png", pixels(10, 20, 3)):
+        with pytest.raises(
+            UserError, match=r"20 x 10 pixels are 0.0002 megapixels, above max_megapixels=0.0001; raise"
+        ):
+            restorer.restore_image(source, max_megapixels=0.0001)
+    assert restorer.restore_image(image, max_megapixels=0.0002).size == (20, 10)
+
+
+@pytest.mark.parametrize("tiles", [None, Tiles(16, 4)])
+def test_bytes_restore_as_the_floats_they_stand_for(restorer, tiles):
+    image, keys = torch.from_numpy(pixels(13, 21, 3)).permute(2, 0, 1)[None], fold(0, "sampling", 0)[None]
+    floats = restorer.restore(image.float() / 255, keys, tiles=tiles)
+    assert torch.equal(restorer.restore(image, keys, tiles=tiles), floats)
+
+
 def test_a_missing_or_damaged_file_is_named(restorer, tmp_path):
     (tmp_path / "damaged.png").write_bytes(b"\x89PNG\r\n\x1a\nnot an image")
     for name in ("missing.png", "damaged.png"):

@@ -112,6 +112,15 @@ def test_a_checkpoint_of_version_0_1_is_refused_with_the_version_that_reads_it(t
     assert "use it with version 0.1.0" in message and "train again" in message
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_refused(tmp_path, value):
+    write(tmp_path / "best.ckpt")
+    checkpoint = torch.load(tmp_path / "best.ckpt", weights_only=True)
+    checkpoint["state_dict"]["restorer.backbone.head.weight"].view(-1)[3] = value
+    torch.save(checkpoint, tmp_path / "best.ckpt")
+    assert "best.ckpt: its weight restorer.backbone.head.weight is not finite" in refused(tmp_path / "best.ckpt")
+
+
 def test_weights_that_do_not_fit_are_named(tmp_path):
     config = copy.deepcopy(CONFIG)
     config["backbone"]["widths"] = [16, 16, 24, 32]

@@ -15,7 +15,10 @@ Network = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 
 
 class Field(ABC):
-    """Where a point x_t of a trajectory goes. Images are (B, 3, H, W) in [−1, 1], times (B,) in [0, 1]."""
+    """Where a point x_t of a trajectory goes. Images are (B, 3, H, W) in [−1, 1], times (B,) in [0, 1].
+
+    Results are new tensors: a sampler may overwrite them.
+    """
 
     @abstractmethod
     def velocity(self, x_t: Tensor, t: Tensor, r: Tensor | None = None) -> Tensor:

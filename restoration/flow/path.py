@@ -4,11 +4,14 @@ Time runs from the source at t = 0 to the clean image at t = 1 (Liu et al. 2023,
 al. 2023, "Flow matching for generative modeling").
 """
 
+import torch
 from torch import Tensor
 
 
 def to_model(images: Tensor) -> Tensor:
-    """[0, 1] → [−1, 1]."""
+    """[0, 1], or uint8 in 0 … 255, → [−1, 1]."""
+    if images.dtype == torch.uint8:
+        images = images.float().div_(255)
     return images * 2 - 1
 
 

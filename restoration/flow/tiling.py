@@ -8,6 +8,8 @@ image, so nothing disagrees at their borders, as it does where finished tiles ar
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
+from itertools import product
 from typing import Any
 
 import torch
@@ -21,8 +23,34 @@ from restoration.keyed import normal
 # encodes again at each evaluation, so that memory does not grow with the image.
 KEPT_TILES = 64
 
+# Rows of a large image that pixelwise operations take at a time.
+ROWS = 256
+
 # make(degraded, mask, (mean, sigma) or None) → field, as `Restorer.field`.
 MakeField = Callable[[Tensor, Tensor | None, tuple[Tensor, Tensor] | None], ConditionalField]
+
+
+def by_rows(function: Callable[..., Tensor], *images: Tensor, out: Tensor | None = None) -> Tensor:
+    """`function(*images)` of pixelwise operations on (B, C, H, W), whose temporary results never have the whole size.
+
+    `out` may be overwritten with the result.
+    """
+    height = images[0].shape[-2]
+    if height <= ROWS:
+        return function(*images)
+    out = torch.empty_like(images[0]) if out is None else out
+    for rows in (slice(top, top + ROWS) for top in range(0, height, ROWS)):
+        out[..., rows, :] = function(*(image[..., rows, :] for image in images))
+    return out
+
+
+def pad(images: Tensor, stride: int) -> Tensor:
+    """The last row and column of (B, C, H, W) are repeated up to multiples of the stride. Any dtype."""
+    for axis in (-2, -1):
+        size = images.shape[axis]
+        places = torch.arange(size + -size % stride, device=images.device).clamp(max=size - 1)
+        images = images.index_select(axis, places)
+    return images
 
 
 @dataclass(frozen=True)
@@ -71,7 +99,7 @@ def _ramp(tile: int, overlap: int) -> Tensor:
 
 def windows(
     height: int, width: int, tile: int, overlap: int, stride: int = 1
-) -> tuple[list[tuple[slice, slice]], Tensor]:
+) -> tuple[list[tuple[slice, slice]], list[Tensor]]:
     """Tiles that cover an image, and their weights.
 
     Args:
@@ -81,8 +109,8 @@ def windows(
         stride: the backbone's total downsampling.
 
     Returns:
-        N pairs of slices (rows, columns), and float32 weights (N, tile_h, tile_w) in (0, 1] that sum to 1 at every
-        pixel.
+        N pairs of slices (rows, columns), and N float32 weights (tile_h, tile_w) in (0, 1] that sum to 1 at every
+        pixel. Tiles whose neighbours lie alike share one tensor, so the weights take little memory.
 
     Raises:
         ValueError: a size is not a multiple of the stride, or the overlap is above half a tile.
@@ -96,13 +124,26 @@ def windows(
     tile_h, tile_w = min(tile, height), min(tile, width)
     rows = _starts(height, tile_h, overlap, stride)
     columns = _starts(width, tile_w, overlap, stride)
-    places = [(slice(y, y + tile_h), slice(x, x + tile_w)) for y in rows for x in columns]
+    near_rows = [tuple(other - y for other in rows if abs(other - y) < tile_h) for y in rows]
+    near_columns = [tuple(other - x for other in columns if abs(other - x) < tile_w) for x in columns]
     # A side taken whole has no neighbour to blend with, and its ramp cancels in the division.
     window = _ramp(tile_h, min(overlap, tile_h // 2))[:, None] * _ramp(tile_w, min(overlap, tile_w // 2))
-    total = torch.zeros(height, width)
-    for place in places:
-        total[place] += window
-    return places, torch.stack([window / total[place] for place in places])
+
+    @cache
+    def weight(down: tuple[int, ...], right: tuple[int, ...]) -> Tensor:
+        total = torch.zeros_like(window)
+        for y, x in product(down, right):
+            part = window[_overlap(-y, tile_h), _overlap(-x, tile_w)]
+            total[_overlap(y, tile_h), _overlap(x, tile_w)] += part
+        return window / total
+
+    places = [(slice(y, y + tile_h), slice(x, x + tile_w)) for y in rows for x in columns]
+    return places, [weight(down, right) for down in near_rows for right in near_columns]
+
+
+def _overlap(offset: int, size: int) -> slice:
+    """The part of a tile that another one covers, which begins `offset` pixels after it."""
+    return slice(max(0, offset), size + min(0, offset))
 
 
 def _crops(images: Tensor, places: Sequence[tuple[slice, slice]]) -> Tensor:
@@ -115,7 +156,7 @@ class TiledField(Field):
 
     Args:
         make: gives the field of a batch of tiles.
-        degraded: float32 (B, 3, H, W) in [0, 1]; H and W are multiples of the stride.
+        degraded: (B, 3, H, W), as `make` takes it; H and W are multiples of the stride.
         mask: (B, 1, H, W), as `make` takes it, or None.
         tiles: how to split; size and overlap are rounded up to the stride, the size to twice the overlap.
         stride: of the backbone.
@@ -139,20 +180,26 @@ class TiledField(Field):
         size = max(tiles.size + -tiles.size % stride, 2 * overlap)
         self._make, self._degraded, self._mask = make, degraded, mask
         self._places, weights = windows(degraded.shape[-2], degraded.shape[-1], size, overlap, stride)
-        self._weights = weights.to(degraded.device)[:, None, None]
+        self._weights = [weight.to(degraded.device) for weight in weights]
         per_pass = max(1, tiles.batch_size // len(degraded))
         self._chunks = [slice(first, first + per_pass) for first in range(0, len(self._places), per_pass)]
 
-        fields = (self._field(number) for number in range(len(self._chunks)))
+        first: list[ConditionalField] = []
         keep = len(self._places) * len(degraded) <= kept
-        first = list(fields) if keep else fields
-        starts = [torch.cat([field.mean, field.sigma, field.residual_std], dim=1) for field in first]
-        self.mean, self.sigma, self.residual_std = self._blend(starts.__getitem__, 5).split([3, 1, 1], dim=1)
-        self._kept = [replace(field, **self._start(number)) for number, field in enumerate(first)] if keep else []
+
+        def start(number: int) -> Tensor:
+            field = self._field(number)
+            if keep:
+                first.append(field)
+            return torch.cat([field.mean, field.sigma, field.residual_std], dim=1)
+
+        self.mean, self.sigma, self.residual_std = self._blend(start, 5).split([3, 1, 1], dim=1)
+        self._kept = [replace(field, **self._start(number)) for number, field in enumerate(first)]
 
     def start(self, keys: Tensor) -> Tensor:
         """x_0 of the whole image, as `ConditionalField.start`."""
-        return self.mean + self.sigma * normal(keys.to(self.mean.device), tuple(self.mean.shape[1:]))
+        noise = normal(keys.to(self.mean.device), tuple(self.mean.shape[1:]))
+        return noise.mul_(self.sigma).add_(self.mean)
 
     def velocity(self, x_t: Tensor, t: Tensor, r: Tensor | None = None) -> Tensor:
         return self._evaluate(lambda field, x, *when: field.velocity(x, *when), x_t, t, r)
@@ -181,10 +228,10 @@ class TiledField(Field):
 
     def _blend(self, parts: Callable[[int], Tensor], channels: int = 3) -> Tensor:
         images, _, height, width = self._degraded.shape
-        blended = self._degraded.new_zeros(images, channels, height, width)
+        blended = self._degraded.new_zeros(images, channels, height, width, dtype=torch.float32)
         for number, chunk in enumerate(self._chunks):
             here = self._places[chunk]
-            weighted = parts(number).to(blended.dtype).unflatten(0, (len(here), images)) * self._weights[chunk]
-            for (rows, columns), part in zip(here, weighted, strict=True):
-                blended[..., rows, columns] += part
+            tiles = parts(number).to(blended.dtype).unflatten(0, (len(here), images))
+            for (rows, columns), tile, weight in zip(here, tiles, self._weights[chunk], strict=True):
+                blended[..., rows, columns] += tile * weight
         return blended

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from PIL import Image, UnidentifiedImageError
 
-MAX_MEGAPIXELS = 50  # Restoring takes about 0.2 GB for each.
+MAX_MEGAPIXELS = 30  # Restoring takes up to 0.12 GB for each: this many fit into 8 GB with everything else.
 
 # EPS runs Ghostscript on the file. The others are headers without a decoder.
 _EXCLUDED = {"EPS", "WMF", "BUFR", "GRIB", "HDF5", "MPEG"}
@@ -109,12 +109,7 @@ def opened(
             with Image.open(file, formats=known or formats()) as image:
                 if shrink and min(image.size) > 8 * shrink:
                     image.draft(None, (4 * shrink, 4 * shrink))
-                megapixels = image.width * image.height / 1e6
-                if megapixels > max_megapixels:
-                    raise ValueError(
-                        f"{image.width} x {image.height} pixels are {megapixels:.6g} megapixels, above "
-                        f"max_megapixels={max_megapixels:g}; raise it if there is memory, or make the image smaller"
-                    )
+                check_size(image, max_megapixels, adjustable=not shrink)
                 if max_megapixels < float("inf"):  # Pillow refuses parts of a file from twice its own limit.
                     Image.MAX_IMAGE_PIXELS = max(1, int(max_megapixels * 5e5))
                 yield image
@@ -122,6 +117,19 @@ def opened(
         raise ValueError(_reason(error, path)) from error
     finally:
         Image.MAX_IMAGE_PIXELS = limit
+
+
+def check_size(image: Image.Image, max_megapixels: float, adjustable: bool = True) -> None:
+    """ValueError if the image is larger; `adjustable`: the user can raise the limit."""
+    megapixels = image.width * image.height / 1e6
+    if megapixels > max_megapixels:
+        limit, more = f"the {max_megapixels:g} that training reads", ""
+        if adjustable:
+            limit, more = f"max_megapixels={max_megapixels:g}", "raise it if there is memory, or "
+        raise ValueError(
+            f"{image.width} x {image.height} pixels are {megapixels:.6g} megapixels, above {limit}; "
+            f"{more}make the image smaller"
+        )
 
 
 def is_out_of_memory(error: Exception) -> bool:
@@ -139,7 +147,7 @@ def _reason(error: Exception, path: str | Path) -> str:
         )
         return (f"{kind}: convert it to PNG or JPEG first" if kind else "not an image, or damaged") if head else "empty"
     if isinstance(error, Image.DecompressionBombError):
-        return "a part of it is above max_megapixels="
+        return "a part of it is above the limit of megapixels"
     if is_out_of_memory(error):
         return "out of memory while decoding; make the image smaller"
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)

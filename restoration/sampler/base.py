@@ -7,6 +7,7 @@ from torch import Tensor
 
 from restoration.errors import UserError
 from restoration.flow import Field, column
+from restoration.flow.tiling import by_rows
 
 
 class Sampler(ABC):
@@ -62,10 +63,11 @@ class Sampler(ABC):
         grid = self.time_grid(whole + rest)
         self.reset()
         if residual_std is not None and self.keep:
-            field = KeepFirst(field, (residual_std / self.keep).square().clamp(max=1))
+            field = KeepFirst(field, (residual_std / self.keep).square_().clamp_(max=1), once=nfe == 1)
         x = x_0
         for number, (t, t_next) in enumerate(zip(grid, grid[1:], strict=False)):
             x = (self.step if number < whole else euler_step)(field, x, t, t_next)
+        self.reset()
         return x
 
     def time_grid(self, steps: int) -> list[float]:
@@ -95,11 +97,13 @@ class KeepFirst(Field):
     Args:
         field: the field to evaluate.
         share: (B, 1, H, W) in [0, 1], the share that follows the field.
+        once: there is one evaluation only, so the first is not kept in memory.
     """
 
-    def __init__(self, field: Field, share: Tensor) -> None:
+    def __init__(self, field: Field, share: Tensor, once: bool = False) -> None:
         self.field = field
         self.share = share
+        self.once = once
         self.first: Tensor | None = None
 
     def velocity(self, x_t: Tensor, t: Tensor, r: Tensor | None = None) -> Tensor:
@@ -108,15 +112,23 @@ class KeepFirst(Field):
         return torch.lerp(self.first, now, self.share)
 
     def clean(self, x_t: Tensor, t: Tensor) -> Tensor:
-        now = self.field.clean(x_t, t)
-        if self.first is None:
-            self.first = (now - x_t) / column(1 - t)
-        return torch.lerp(x_t + column(1 - t) * self.first, now, self.share)
+        now, left = self.field.clean(x_t, t), column(1 - t)
+
+        def velocity(now: Tensor, x: Tensor) -> Tensor:
+            return (now - x) / left
+
+        def mixed(now: Tensor, x: Tensor, share: Tensor, first: Tensor | None = None) -> Tensor:
+            return torch.lerp(x + left * (velocity(now, x) if first is None else first), now, share)
+
+        if self.first is None and not self.once:
+            self.first = by_rows(velocity, now, x_t)
+        return by_rows(mixed, now, x_t, self.share, *(() if self.first is None else (self.first,)), out=now)
 
 
 def euler_step(field: Field, x: Tensor, t: float, t_next: float) -> Tensor:
     """Euler's step, as a step towards x̂_1: at t_next = 1 it is exactly x̂_1, however short the step."""
-    return torch.lerp(x, field.clean(x, times(x, t)), (t_next - t) / (1 - t))
+    clean = field.clean(x, times(x, t))
+    return clean if t_next == 1 else torch.lerp(x, clean, (t_next - t) / (1 - t))
 
 
 def times(x: Tensor, t: float) -> Tensor:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from restoration.flow import Field
+from restoration.flow.tiling import by_rows
 from restoration.sampler.base import Sampler, times
 
 
@@ -32,14 +33,19 @@ class Exponential(Sampler):
         clean = field.clean(x, times(x, t))
         a, b = 1 - t, 1 - t_next
         logarithm = b * math.log(a / b) if b > 0 else 0.0
-        x_next = torch.lerp(x, clean, 1 - b / a)
-        if self._past:
-            (before, older), *earlier = self._past
+        before, first = ([time for time, _ in self._past] + [t, t])[:2]
+
+        def combined(x: Tensor, clean: Tensor, older: Tensor | None = None, oldest: Tensor | None = None) -> Tensor:
+            x_next = torch.lerp(x, clean, 1 - b / a)
+            if older is None:
+                return x_next
             slope, bend = (clean - older) / (t - before), torch.zeros_like(x)
-            if earlier:
-                ((first, oldest),) = earlier
+            if oldest is not None:
                 bend = (slope - (older - oldest) / (before - first)) / (t - first)
                 slope = slope + bend * (t - before)
-            x_next = x_next + (a - b - logarithm) * slope + (a * a - b * b - 2 * a * logarithm) * bend
+            return x_next + (a - b - logarithm) * slope + (a * a - b * b - 2 * a * logarithm) * bend
+
+        single = b == 0 and not self._past
+        x_next = clean if single else by_rows(combined, x, clean, *(older for _, older in self._past))
         self._past = [(t, clean), *self._past[:1]]
         return x_next

@@ -64,6 +64,16 @@ def test_a_second_trajectory_forgets_the_first_velocity(solver):
 
 
 @every
+def test_strips_of_rows_give_the_whole_images_result(solver, monkeypatch):
+    x, residual_std = torch.randn(2, 3, 20, 8, dtype=torch.float64), torch.rand(2, 1, 20, 8, dtype=torch.float64) / 3
+    for nfe in (1, 2, 5):
+        monkeypatch.setattr("restoration.flow.tiling.ROWS", 256)
+        whole = solver(keep=0.2)(decay, x, nfe, residual_std)
+        monkeypatch.setattr("restoration.flow.tiling.ROWS", 3)
+        torch.testing.assert_close(solver(keep=0.2)(decay, x, nfe, residual_std), whole, atol=1e-15, rtol=1e-14)
+
+
+@every
 def test_a_negative_keep_is_refused(solver):
     with pytest.raises(UserError, match="sampler.keep=-1"):
         solver(keep=-1)
