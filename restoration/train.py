@@ -30,10 +30,13 @@ from restoration.report.folder import Report
 from restoration.report.table import show
 from restoration.report.write import describe, write_results
 from restoration.restorer import Restorer, self_contained
+from restoration.run.checkpoint import best_checkpoint
 from restoration.run.command import hydra_command
 from restoration.run.fit import continuation, fit
 from restoration.run.hardware import autocast_dtype
 from restoration.run.keys import check_ablations
+from restoration.run.lock import is_first, locked
+from restoration.run.provenance import record
 from restoration.run.resolve import describe_run, devices, resolve
 from restoration.run.resume import finished, last_checkpoint, resumed
 from restoration.training.module import RestorationModule
@@ -73,9 +76,11 @@ def train(config: DictConfig) -> Report | None:
     if checkpoint is not None and config.resume == "auto" and (said := finished(resolved, checkpoint, folder)):
         log.info(said)
         return None
-    OmegaConf.save(OmegaConf.create(resolved), folder / "config.yaml")
 
     run = build(resolved, folder)
+    if is_first() and not resolved["trainer"].get("fast_dev_run"):
+        record(folder, resolved, run.data.splits, run.trainer.strategy.root_device, run.trainer.world_size)
+        OmegaConf.save(OmegaConf.create(resolved), folder / "config.yaml")  # the folder holds a run from here on
     if checkpoint is not None:
         log.info("resuming from %s", checkpoint)
     fit(run.trainer, run.module, run.data, checkpoint)
@@ -153,10 +158,10 @@ def _loggers(config: dict[str, Any]) -> list[Logger]:
 def evaluate(run: Run) -> Report:
     """The evaluation that a run ends with, of its best weights; written to its folder and its loggers."""
     config, module, steps = run.config, run.module, run.trainer.global_step
-    best = run.folder / "checkpoints" / "best.ckpt"
-    restorer = Restorer.load(
-        best if best.is_file() else best.with_name("last.ckpt"), module.device, named(module.config)
-    )
+    checkpoint = best_checkpoint(run.folder)
+    if not checkpoint.is_file():  # callbacks.last=null, and no validation figure
+        run.trainer.save_checkpoint(checkpoint, weights_only=True)
+    restorer = Restorer.load(checkpoint, module.device, named(module.config))
     result = run.evaluation(restorer, run.data.batches("test", module.device))
     facts = {
         "images_seen": config["run"]["images_before"] + module.images_seen,
@@ -205,7 +210,7 @@ def main(config: DictConfig) -> None:
     configure_logging()
     failed = 1
     try:
-        with open_dict(config):
+        with open_dict(config), locked(Path(config.folder)):
             report = train(config)
         failed = 0
         if report is None:
