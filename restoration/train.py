@@ -17,6 +17,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from hydra.utils import instantiate
 from lightning.pytorch import Callback, Trainer, seed_everything
+from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.loggers import Logger, WandbLogger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from omegaconf import DictConfig, OmegaConf, open_dict
@@ -111,8 +112,11 @@ def build(config: dict[str, Any], folder: Path) -> Run:
     frechet = encoder_distance(config["backbone"].get("encoder"))
     dtype = autocast_dtype(config["trainer"]["precision"])
     evaluation = instantiate(config["evaluation"], frechet=frechet, dtype=dtype)
+    callbacks = _callbacks(config, frechet)
+    # Without a checkpoint callback Lightning would add its own.
+    own = {"enable_checkpointing": any(isinstance(callback, Checkpoint) for callback in callbacks)}
     trainer = instantiate(
-        config["trainer"] | whole_steps(config, data), callbacks=_callbacks(config, frechet), logger=_loggers(config)
+        own | config["trainer"] | whole_steps(config, data), callbacks=callbacks, logger=_loggers(config)
     )
     size = sum(parameter.numel() for parameter in module.parameters())
     log.info("%s: %s parameters", type(restorer.backbone).__name__, f"{size:,}")

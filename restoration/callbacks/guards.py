@@ -43,14 +43,19 @@ class FiniteLoss(Callback):
         self._names: list[str] = []
         self._run: Tensor | None = None
         self._norms: list[Tensor] = []
+        self._buffers: dict[str, Tensor] = {}
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._run = None
         self._scaled = getattr(trainer.precision_plugin, "scaler", None) is not None
         self._limit = max(self.patience, FP16_PATIENCE) if self._scaled else self.patience
 
-    def _at_once(self, value: Tensor) -> bool:
-        return not value.is_cuda or self.every_n_steps == 1
+    def _at_once(self, device: torch.device) -> bool:
+        return device.type != "cuda" or self.every_n_steps == 1
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: object, batch_idx: int) -> None:
+        if self._at_once(pl_module.device):  # the forward pass changes batch statistics
+            self._buffers = {name: value.clone() for name, value in pl_module.named_buffers()}
 
     @torch.no_grad()
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
@@ -60,7 +65,7 @@ class FiniteLoss(Callback):
             return
         norm = torch.nn.utils.get_total_norm([p.grad for p in parameters]).float()
         self._norms.append(norm)
-        if not self._scaled and self._at_once(norm) and not norm.isfinite():  # a scaler skips the step itself
+        if not self._scaled and self._at_once(norm.device) and not norm.isfinite():  # a scaler skips the step itself
             for parameter in parameters:
                 parameter.grad = None
 
@@ -87,9 +92,9 @@ class FiniteLoss(Callback):
         hit = (self._run >= self._limit) & (self._step < 0)
         self._step = torch.where(hit, trainer.global_step, self._step)
         self._culprits = torch.where(hit, ~finite, self._culprits)
-        if self._at_once(finite):
+        if self._at_once(finite.device):
             if int(self._step) >= 0:
-                self._raise_if_bad(_written(trainer, pl_module, batch, int(self._step)))
+                self._raise_if_bad(_written(trainer, pl_module, batch, int(self._step), self._buffers))
         elif batch_idx % self.every_n_steps == self.every_n_steps - 1:
             self._raise_if_bad()
 
@@ -154,8 +159,12 @@ def _terms(outputs: object) -> dict[str, Tensor]:
     return terms if "loss" in terms else {}
 
 
-def _written(trainer: Trainer, module: LightningModule, batch: object, step: int) -> str:
-    """Writes the batch and the weights of a step that was skipped; how to repeat it, as the end of a message."""
+def _written(trainer: Trainer, module: LightningModule, batch: object, step: int, buffers: dict[str, Tensor]) -> str:
+    """Writes the batch of a step that was skipped, with the weights and buffers from before it.
+
+    Returns:
+        How to repeat it, as the end of a message.
+    """
     if not isinstance(batch, Batch):
         return ""
     rank = f"_rank{trainer.global_rank}" if trainer.world_size > 1 else ""
@@ -163,5 +172,7 @@ def _written(trainer: Trainer, module: LightningModule, batch: object, step: int
     facts: dict[str, Any] = {"step": step, "precision": str(trainer.precision), "config": module.config}
     seed: Any = module.seed
     facts["keys"] = fold(seed, "objective", trainer.current_epoch, batch.index)  # as in `training_step`
-    save({**facts, "batch": vars(batch), "state_dict": module.state_dict()}, path)
+    weights = module.state_dict()
+    weights |= {name: value for name, value in buffers.items() if name in weights}
+    save({**facts, "batch": vars(batch), "state_dict": weights}, path)
     return f". python -m restoration.run.failed_batch {path} repeats the step"

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from restoration.batch import Batch
 from restoration.checkpoint_file import DamagedFileError, broken, load
 from restoration.errors import UserError
-from restoration.restorer import Restorer
+from restoration.restorer import GROUPS, Restorer
 from restoration.run.command import command
 from restoration.run.hardware import autocast_dtype, usable_device
 from restoration.trust import check_targets
@@ -27,7 +27,7 @@ def repeat(path: str, device: torch.device, trust: Any = None) -> list[str]:
     """
     try:
         dump = load(path)
-        config, values = dump["config"], dump["batch"]
+        values, config = dump["batch"], {name: dump["config"][name] for name in (*GROUPS, "objective")}
     except (OSError, DamagedFileError, KeyError) as error:
         raise UserError(f"{path} is not a failed_batch.pt, or is damaged ({error})") from error
     check_targets(config, trust, path)
@@ -55,12 +55,13 @@ def repeat(path: str, device: torch.device, trust: Any = None) -> list[str]:
         with torch.autocast(device.type, dtype, enabled=dtype is not None):
             loss, terms = parts["objective"](parts["restorer"], batch, dump["keys"].to(device))
         found += seen[:1]
+        figures = {"loss": loss, **terms}
         try:
             loss.backward()
-        except RuntimeError as error:
+            gradients = [p.grad for p in parts.parameters() if p.grad is not None]
+            figures["gradient norm"] = torch.nn.utils.get_total_norm(gradients)
+        except RuntimeError as error:  # of the anomaly detection
             found.append(f"gradient: {error}".splitlines()[0])
-    gradients = [p.grad for p in parts.parameters() if p.grad is not None]
-    figures = {"loss": loss, **terms, "gradient norm": torch.nn.utils.get_total_norm(gradients)}
     said = ", ".join(f"{name} {float(value):.6g}" for name, value in figures.items())
     return [f"step {dump['step']}, {len(batch)} images: {said}", *(found or ["all outputs and gradients are finite"])]
 
