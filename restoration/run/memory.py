@@ -12,13 +12,15 @@ from restoration.data.datamodule import RestorationDataModule
 from restoration.errors import UserError
 from restoration.training.module import RestorationModule
 
+_MEASURED = ("cuda",)
+
 
 def out_of_memory(
     error: Exception, trainer: Trainer, module: RestorationModule, data: RestorationDataModule
 ) -> UserError:
-    """What to say. The batch size is halved until two steps of it succeed here, with all parameters trained.
+    """What to say. On a GPU the batch size is halved until two steps of it succeed, with all parameters trained.
 
-    The module is not used again: its weights change.
+    On a CPU the half is proposed: there a failed step does not return its memory reliably. The module is not used again: its weights change.
     """
     files = {frame.filename for frame in traceback.extract_tb(error.__traceback__)}
     traceback.clear_frames(error.__traceback__)  # they keep the tensors of the step
@@ -26,14 +28,15 @@ def out_of_memory(
         return UserError(f"out of memory in validation: make data.eval_batch_size={data.eval_batch_size} smaller")
     given, accumulated = data.batch_size, trainer.accumulate_grad_batches
     size = given // 2
-    while trainer.world_size == 1 and size and not _fits(size, trainer, module, data):
+    measured = trainer.world_size == 1 and trainer.strategy.root_device.type in _MEASURED
+    while measured and size and not _fits(size, trainer, module, data):
         size //= 2
     if not size:
         return UserError(
             f"out of memory at data.batch_size={given}, and at every smaller one: make data.image_size or the backbone "
             "smaller, or try trainer.precision=bf16-mixed"
         )
-    word = "fits" if trainer.world_size == 1 else "may fit"
+    word = "fits" if measured else "may fit"
     return UserError(
         f"out of memory at data.batch_size={given}: {size} {word}. Start a new run with data.batch_size={size} "
         f"trainer.accumulate_grad_batches={accumulated * -(-given // size)}, which keeps the images of a step"
