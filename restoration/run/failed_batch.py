@@ -29,7 +29,8 @@ def repeat(path: str, device: torch.device, trust: Any = None) -> list[str]:
         dump = load(path)
         values, config = dump["batch"], {name: dump["config"][name] for name in (*GROUPS, "objective")}
     except (OSError, DamagedFileError, KeyError) as error:
-        raise UserError(f"{path} is not a failed_batch.pt, or is damaged ({error})") from error
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise UserError(f"{path} is not a failed_batch.pt, or is damaged ({reason})") from error
     check_targets(config, trust, path)
     parts = nn.ModuleDict(
         {"restorer": Restorer.build(config, weights="checkpoint"), "objective": instantiate(config["objective"])}
@@ -55,7 +56,7 @@ def repeat(path: str, device: torch.device, trust: Any = None) -> list[str]:
         with torch.autocast(device.type, dtype, enabled=dtype is not None):
             loss, terms = parts["objective"](parts["restorer"], batch, dump["keys"].to(device))
         found += seen[:1]
-        figures = {"loss": loss, **terms}
+        figures = {"loss": loss.detach(), **terms}
         try:
             loss.backward()
             gradients = [p.grad for p in parts.parameters() if p.grad is not None]

@@ -20,7 +20,8 @@ def out_of_memory(
 ) -> UserError:
     """What to say. On a GPU the batch size is halved until two steps of it succeed, with all parameters trained.
 
-    On a CPU the half is proposed: there a failed step does not return its memory reliably. The module is not used again: its weights change.
+    On a CPU the half is proposed: there a failed step does not return its memory reliably. The module must not be used
+    again, because its weights change.
     """
     files = {frame.filename for frame in traceback.extract_tb(error.__traceback__)}
     traceback.clear_frames(error.__traceback__)  # they keep the tensors of the step

@@ -1,6 +1,7 @@
 """One process per run folder: from the first moment to the end of the process, however it ends."""
 
 import multiprocessing
+import os
 import signal
 import subprocess
 import sys
@@ -110,3 +111,16 @@ def test_a_folder_that_cannot_be_written(desk: Path):
     (desk / "file").write_text("")
     with pytest.raises(UserError, match="file cannot be written: "), locked(desk / "file"):
         pass
+
+
+@pytest.mark.parametrize("given, place", [([], "."), (["hydra.run.dir='there/run'"], "there")])
+def test_run_folders_that_cannot_be_made(
+    given: list[str], place: str, desk: Path, monkeypatch, capsys: pytest.CaptureFixture[str]
+):
+    """As in a read-only file system, which binds the superuser too."""
+    (desk / "there").mkdir()
+    refused = (desk / place).absolute()
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != refused)
+    assert run_command(main, *JOB, *given) == 2
+    assert complaint(capsys) == f"{refused} cannot be written; start in another folder, or give hydra.run.dir=FOLDER"
+    assert not (desk / "outputs").exists()
