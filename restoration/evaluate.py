@@ -1,6 +1,8 @@
 """Evaluate a checkpoint: metrics.json, per_image.csv, curve.png, grid.png.
 
-python -m restoration.evaluate checkpoint=outputs/blur_erase/first/checkpoints/best.ckpt
+python -m restoration.evaluate checkpoint=outputs/blur_erase/first
+
+On a run folder it repeats the run's own evaluation, and says what differs.
 """
 
 import logging
@@ -15,13 +17,17 @@ from restoration.metrics.frechet import FrechetDistance, encoder_distance
 from restoration.report.folder import Report
 from restoration.report.table import show
 from restoration.report.write import describe, write_results
-from restoration.run.checkpoint import open_checkpoint
+from restoration.run.checkpoint import best_checkpoint, open_checkpoint
 from restoration.run.command import hydra_command, output_folder
 from restoration.run.hardware import autocast_dtype, resolve_precision
 from restoration.run.overrides import Overrides
+from restoration.run.provenance import repeated
 from restoration.tune import tune_on_selection
 
 log = logging.getLogger(__name__)
+
+# With other keys the evaluation is another one than the run's.
+_SAME = {"checkpoint", "output", "overwrite", "device", "trust", "data.root", "data.device"}
 
 
 def _distance(own: dict[str, Any] | None, asked: DictConfig) -> FrechetDistance | None:
@@ -45,9 +51,16 @@ def _distance(own: dict[str, Any] | None, asked: DictConfig) -> FrechetDistance 
         return None
 
 
-def evaluate(config: DictConfig) -> Report:
-    """The evaluation that the config asks for, written to its output folder."""
+def evaluate(config: DictConfig) -> tuple[Report, list[str]]:
+    """The evaluation that the config asks for, written to its output folder.
+
+    Returns:
+        The report; if the run's own evaluation was repeated, what differs from it, for the user.
+    """
     checkpoint = Path(config.checkpoint)
+    if checkpoint.is_dir():
+        checkpoint = best_checkpoint(checkpoint)
+        config.checkpoint = str(checkpoint)
     beside = checkpoint.absolute().parent
     beside = beside.parent if beside.name == "checkpoints" else beside
     output = Path(config.output) if config.output else beside / "evaluation"
@@ -58,8 +71,10 @@ def evaluate(config: DictConfig) -> Report:
             f"split={config.split}: choose test, or selection for the images that the run chose its checkpoint on"
         )
     restorer, trained, data = open_checkpoint(config)
-    if not Overrides().given("evaluation.nfe"):  # what the restorer was trained for
-        config.evaluation.nfe = trained["evaluation"]["nfe"]
+    given = Overrides()
+    for key, value in trained["evaluation"].items() if "evaluation" not in given.keys else ():
+        if not given.given(f"evaluation.{key}"):  # as at the end of the run
+            config.evaluation[key] = value
     frechet = _distance(trained["backbone"].get("encoder"), config.frechet)
     device = restorer.device
     precision = resolve_precision(config.precision or trained["trainer"]["precision"], device.type)
@@ -76,13 +91,19 @@ def evaluate(config: DictConfig) -> Report:
         "split": config.split,
         "precision": str(precision),
     }
-    return write_results(result, run, output)
+    report = write_results(result, run, output)
+    own = checkpoint.resolve() == best_checkpoint(beside).resolve() and (beside / "metrics.json").is_file()
+    if not own or not set(given.keys) <= _SAME:
+        return report, []
+    return report, repeated(report, beside, data.splits, device)
 
 
 @hydra_command("evaluate")
 def main(config: DictConfig) -> None:
-    report = evaluate(config)
+    report, said = evaluate(config)
     show([report])
+    for line in said:
+        print(line)
     print(f"written to {report.folder}")
 
 

@@ -6,7 +6,6 @@ python -m restoration.train -m experiment=blur_erase corruption.strength=0.25,0.
 
 import logging
 import math
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from hydra.utils import instantiate
 from lightning.pytorch import Callback, Trainer, seed_everything
+from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.loggers import Logger, WandbLogger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from omegaconf import DictConfig, OmegaConf, open_dict
@@ -29,12 +29,16 @@ from restoration.report.folder import Report
 from restoration.report.table import show
 from restoration.report.write import describe, write_results
 from restoration.restorer import Restorer, self_contained
+from restoration.run.checkpoint import best_checkpoint
 from restoration.run.command import hydra_command
 from restoration.run.fit import continuation, fit
 from restoration.run.hardware import autocast_dtype
 from restoration.run.isolation import free_memory
 from restoration.run.keys import check_ablations
+from restoration.run.lock import is_first, locked
+from restoration.run.messages import configure_logging
 from restoration.run.overrides import Overrides
+from restoration.run.provenance import record
 from restoration.run.resolve import describe_run, devices, resolve
 from restoration.run.resume import done, finished, last_checkpoint, resumed
 from restoration.training.module import RestorationModule
@@ -76,10 +80,12 @@ def train(config: DictConfig) -> Report | None:
     resolved = resolve(config)
     if checkpoint is not None and finished(resolved, checkpoint, folder):
         return done_before(folder)
-    OmegaConf.save(OmegaConf.create(resolved), folder / "config.yaml")
 
     free_memory()
     run = build(resolved, folder)
+    if is_first() and not resolved["trainer"].get("fast_dev_run"):
+        record(folder, resolved, run.data.splits, run.trainer.strategy.root_device, run.trainer.world_size)
+        OmegaConf.save(OmegaConf.create(resolved), folder / "config.yaml")  # the folder holds a run from here on
     if checkpoint is not None:
         log.info("resuming from %s", checkpoint)
     fit(run.trainer, run.module, run.data, checkpoint)
@@ -116,8 +122,11 @@ def build(config: dict[str, Any], folder: Path) -> Run:
     frechet = encoder_distance(config["backbone"].get("encoder"))
     dtype = autocast_dtype(config["trainer"]["precision"])
     evaluation = instantiate(config["evaluation"], frechet=frechet, dtype=dtype)
+    callbacks = _callbacks(config, frechet)
+    # Without a checkpoint callback Lightning would add its own.
+    own = {"enable_checkpointing": any(isinstance(callback, Checkpoint) for callback in callbacks)}
     trainer = instantiate(
-        config["trainer"] | whole_steps(config, data), callbacks=_callbacks(config, frechet), logger=_loggers(config)
+        own | config["trainer"] | whole_steps(config, data), callbacks=callbacks, logger=_loggers(config)
     )
     size = sum(parameter.numel() for parameter in module.parameters())
     log.info("%s: %s parameters", type(restorer.backbone).__name__, f"{size:,}")
@@ -163,10 +172,10 @@ def _loggers(config: dict[str, Any]) -> list[Logger]:
 def evaluate(run: Run) -> Report:
     """The evaluation that a run ends with, of its best weights; written to its folder and its loggers."""
     config, module, steps = run.config, run.module, run.trainer.global_step
-    best = run.folder / "checkpoints" / "best.ckpt"
-    restorer = Restorer.load(
-        best if best.is_file() else best.with_name("last.ckpt"), module.device, named(module.config)
-    )
+    checkpoint = best_checkpoint(run.folder)
+    if not checkpoint.is_file():  # callbacks.last=null, and no validation figure
+        run.trainer.save_checkpoint(checkpoint, weights_only=True)
+    restorer = Restorer.load(checkpoint, module.device, named(module.config))
     result = run.evaluation(restorer, run.data.batches("test", module.device))
     facts = {
         "images_seen": config["run"]["images_before"] + module.images_seen,
@@ -194,22 +203,6 @@ def _summary(report: dict[str, Any]) -> dict[str, float]:
     return figures | {f"test/{name}_identity": v for name, v in report["identity"].items() if isinstance(v, float)}
 
 
-def configure_logging() -> None:
-    """Lightning's warnings once, in train.log too; without those that this project handles by design."""
-    for name in ("lightning", "lightning.fabric", "lightning.pytorch"):
-        logger = logging.getLogger(name)
-        logger.handlers.clear()
-        logger.propagate = True
-        logger.setLevel(logging.WARNING)
-    for message in (
-        ".*module\\(s\\) in eval mode at the start.*",  # the encoder's batch statistics are frozen
-        ".*does not have many workers.*",  # gathering from the store is faster without
-        ".*dataloader is not resumable.*",  # the sampler is: it starts at the interrupted batch
-        ".*isinstance\\(treespec, LeafSpec\\).*",  # between Lightning and torch
-    ):
-        warnings.filterwarnings("ignore", message=message)
-
-
 @hydra_command("train")
 def main(config: DictConfig) -> float | None:
     """Returns PSNR in dB, for a sweeper that looks for the best config."""
@@ -218,7 +211,7 @@ def main(config: DictConfig) -> float | None:
     single = HydraConfig.get().mode != RunMode.MULTIRUN  # a sweep has its own end
     failed = 1
     try:
-        with open_dict(config):
+        with open_dict(config), locked(Path(config.folder)):
             report = train(config)
         failed = 0
     except (SIGTERMException, KeyboardInterrupt):

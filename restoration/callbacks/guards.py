@@ -2,14 +2,18 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 from torch.optim import Optimizer
 
-from restoration.checkpoint_file import broken
+from restoration.batch import Batch
+from restoration.checkpoint_file import broken, save
 from restoration.errors import UserError, whole_number
+from restoration.keyed import fold
 
 # Under fp16 a gradient scaler starts too high, and skips overflowing steps until it fits.
 FP16_PATIENCE = 20
@@ -20,34 +24,50 @@ GRADIENT = "gradient norm"
 class FiniteLoss(Callback):
     """Stops the training if the loss or the gradient norm is NaN or infinite. Lightning would train on.
 
-    The result is kept on the loss's device. On a GPU it is read every 25 steps and before each validation and
-    checkpoint, so that the queue of kernels is not drained every step and no checkpoint holds broken weights; on a
-    CPU it is read every step.
+    The result is kept on the loss's device. On a CPU it is read every step, before the weights change: a bad step is
+    skipped, and the batch and the weights are written to `failed_batch.pt`. On a GPU it is read every few steps and
+    before each validation and checkpoint, so that the queue of kernels is not drained every step and no checkpoint
+    holds broken weights.
 
     Args:
         patience: number of consecutive bad steps to stop at. With a gradient scaler (fp16) at least 20.
+        every_n_steps: how often a GPU is read; 1 does what is done on a CPU.
 
     Raises:
-        UserError: patience below 1; in training, a loss or gradient that is not finite, with the step and the terms.
+        UserError: an argument below 1; in training, a loss or gradient that is not finite, with the step and the terms.
     """
 
-    def __init__(self, patience: int = 1) -> None:
+    def __init__(self, patience: int = 1, every_n_steps: int = 25) -> None:
         self.patience = whole_number("callbacks.finite_loss.patience", patience, 1)
+        self.every_n_steps = whole_number("callbacks.finite_loss.every_n_steps", every_n_steps, 1)
         self._names: list[str] = []
         self._run: Tensor | None = None
         self._norms: list[Tensor] = []
+        self._buffers: dict[str, Tensor] = {}
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._run = None
-        scaled = getattr(trainer.precision_plugin, "scaler", None) is not None
-        self._limit = max(self.patience, FP16_PATIENCE) if scaled else self.patience
+        self._scaled = getattr(trainer.precision_plugin, "scaler", None) is not None
+        self._limit = max(self.patience, FP16_PATIENCE) if self._scaled else self.patience
+
+    def _at_once(self, device: torch.device) -> bool:
+        return device.type != "cuda" or self.every_n_steps == 1
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: object, batch_idx: int) -> None:
+        if self._at_once(pl_module.device):  # the forward pass changes batch statistics
+            self._buffers = {name: value.clone() for name, value in pl_module.named_buffers()}
 
     @torch.no_grad()
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
         # Before clipping, which would spread one bad value over all gradients.
-        gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-        if gradients:
-            self._norms.append(torch.nn.utils.get_total_norm(gradients).float())
+        parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        if not parameters:
+            return
+        norm = torch.nn.utils.get_total_norm([p.grad for p in parameters]).float()
+        self._norms.append(norm)
+        if not self._scaled and self._at_once(norm.device) and not norm.isfinite():  # a scaler skips the step itself
+            for parameter in parameters:
+                parameter.grad = None
 
     @torch.no_grad()
     def on_train_batch_end(
@@ -72,10 +92,13 @@ class FiniteLoss(Callback):
         hit = (self._run >= self._limit) & (self._step < 0)
         self._step = torch.where(hit, trainer.global_step, self._step)
         self._culprits = torch.where(hit, ~finite, self._culprits)
-        if not finite.is_cuda or batch_idx % 25 == 24:
+        if self._at_once(finite.device):
+            if int(self._step) >= 0:
+                self._raise_if_bad(_written(trainer, pl_module, batch, int(self._step), self._buffers))
+        elif batch_idx % self.every_n_steps == self.every_n_steps - 1:
             self._raise_if_bad()
 
-    def _raise_if_bad(self) -> None:
+    def _raise_if_bad(self, written: str = "") -> None:
         if self._run is None or (step := int(self._step)) < 0:
             return
         named = [name for name, bad in zip(self._names, self._culprits.tolist(), strict=True) if bad]
@@ -86,6 +109,7 @@ class FiniteLoss(Callback):
         raise UserError(
             f"the {what} is not finite at step {step}{often} ({', '.join(named)}): lower the learning rate, "
             f"clip gradients (trainer.gradient_clip_val=1), or train with trainer.precision=32-true"
+            + (written or "; with resume=auto callbacks.finite_loss.every_n_steps=1 it is written to a file")
         )
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -133,3 +157,22 @@ def _terms(outputs: object) -> dict[str, Tensor]:
     found = outputs if isinstance(outputs, Mapping) else {"loss": outputs}
     terms = {name: value for name, value in found.items() if isinstance(value, Tensor) and value.numel() == 1}
     return terms if "loss" in terms else {}
+
+
+def _written(trainer: Trainer, module: LightningModule, batch: object, step: int, buffers: dict[str, Tensor]) -> str:
+    """Writes the batch of a step that was skipped, with the weights and buffers from before it.
+
+    Returns:
+        How to repeat it, as the end of a message.
+    """
+    if not isinstance(batch, Batch):
+        return ""
+    rank = f"_rank{trainer.global_rank}" if trainer.world_size > 1 else ""
+    path = Path(trainer.default_root_dir) / f"failed_batch{rank}.pt"
+    facts: dict[str, Any] = {"step": step, "precision": str(trainer.precision), "config": module.config}
+    seed: Any = module.seed
+    facts["keys"] = fold(seed, "objective", trainer.current_epoch, batch.index)  # as in `training_step`
+    weights = module.state_dict()
+    weights |= {name: value for name, value in buffers.items() if name in weights}
+    save({**facts, "batch": vars(batch), "state_dict": weights}, path)
+    return f". python -m restoration.run.failed_batch {path} repeats the step"

@@ -78,6 +78,7 @@ class _Gather(Dataset[dict[str, Any]]):
         if self.store.label is not None:
             batch["label"] = torch.from_numpy(self.store.label[chosen])
         if self.pixels:
+            self.store.check()
             # In file order, so that a memory map is read front to back.
             order = np.argsort(chosen)
             images = np.empty((len(chosen), *self.store.images.shape[1:]), dtype=np.uint8)

@@ -53,6 +53,19 @@ class Store:
     def __len__(self) -> int:
         return len(self.index)
 
+    def check(self) -> None:
+        """UserError if the file has become shorter or unreachable. Reading it would end the process with SIGBUS."""
+        mapped = getattr(self.images, "_mmap", None)
+        try:
+            whole = mapped is None or mapped.size() >= len(mapped)
+        except OSError:
+            whole = False
+        if not whole:
+            raise UserError(
+                "the file of decoded images has become shorter, or cannot be reached: look at data.root and its disk; "
+                "resume=auto decodes the images again and continues from the last checkpoint"
+            )
+
     def split(self, counts: dict[str, int]) -> dict[str, "Store"]:
         """Consecutive parts by name, of these sizes; views of this store's arrays."""
         parts, start = {}, 0

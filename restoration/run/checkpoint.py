@@ -1,5 +1,6 @@
 """A checkpoint opened with its data, both with the changes that the command line asks for."""
 
+from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
@@ -15,6 +16,12 @@ from restoration.run.overrides import Overrides
 
 # Groups of the training config that an evaluation reads beside the restorer's own.
 _NEEDED = ("data", "corruption", "evaluation", "trainer", "run")
+
+
+def best_checkpoint(folder: Path) -> Path:
+    """The weights of a run that are evaluated: the best, else the last; `final.ckpt` if it keeps neither."""
+    files = [folder / "checkpoints" / f"{name}.ckpt" for name in ("best", "last", "final")]
+    return next((file for file in files if file.is_file()), files[-1])
 
 
 def open_checkpoint(config: DictConfig) -> tuple[Restorer, dict[str, Any], RestorationDataModule]:

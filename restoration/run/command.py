@@ -43,6 +43,16 @@ def output_folder(folder: Path) -> Path:
     return folder
 
 
+def _check_place(arguments: list[str]) -> None:
+    """UserError if run folders cannot be made. Hydra makes them before the task begins, and would show a traceback."""
+    given = [word.partition("=")[2] for word in arguments if word.startswith(("hydra.run.dir=", "hydra.sweep.dir="))]
+    place = Path(given[-1].strip("'\"") if given else "outputs").absolute()
+    while not place.exists():
+        place = place.parent
+    if not os.access(place, os.W_OK):
+        raise UserError(f"{place} cannot be written; start in another folder, or give hydra.run.dir=FOLDER")
+
+
 def user_message(error: BaseException) -> str | None:
     """The one line for the user, if the error is one that the user can fix; None for a programmer's error.
 
@@ -137,6 +147,8 @@ def hydra_command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], C
         @functools.wraps(task)
         def main() -> None:
             sys.argv[1:] = allow_any_key(sys.argv[1:])
+            if config_name == "train":
+                command(_check_place)(sys.argv[1:])
             with sweep_end():
                 composed()
 

@@ -8,12 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
-from lightning.pytorch import LightningDataModule, LightningModule, Trainer
+from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from omegaconf import DictConfig, OmegaConf
 
+from restoration.data.datamodule import RestorationDataModule
+from restoration.picture import is_out_of_memory
+from restoration.run.memory import out_of_memory
 from restoration.run.sweep import repeated
+from restoration.training.module import RestorationModule
 from restoration.trust import named
 
 log = logging.getLogger(__name__)
@@ -22,11 +26,12 @@ log = logging.getLogger(__name__)
 _LIBRARIES = ("restoration", "torch", "lightning")
 
 
-def fit(trainer: Trainer, module: LightningModule, data: LightningDataModule, checkpoint: Path | None) -> None:
+def fit(trainer: Trainer, module: RestorationModule, data: RestorationDataModule, checkpoint: Path | None) -> None:
     """Trains to the end. The first Ctrl-C ends the training as SIGTERM does, after the current step.
 
     Raises:
         KeyboardInterrupt, SIGTERMException: stopped; `last.ckpt` is written if there was a step.
+        UserError: out of memory.
     """
     stopped: list[int] = []
 
@@ -48,6 +53,10 @@ def fit(trainer: Trainer, module: LightningModule, data: LightningDataModule, ch
         raise
     except SystemExit as ended:  # what Lightning makes of KeyboardInterrupt
         raise (KeyboardInterrupt if isinstance(ended.__context__, KeyboardInterrupt) else ended) from None
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise out_of_memory(error, trainer, module, data) from None
     finally:
         if handled:
             signal.signal(signal.SIGINT, former)

@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from restoration.checkpoint_file import DamagedFileError, check
 from restoration.errors import UserError
 from restoration.restorer import read_checkpoint
+from restoration.run.lock import is_first
 from restoration.run.overrides import Overrides, below, leaves
 from restoration.run.resolve import run_label
 
@@ -39,7 +40,8 @@ def last_checkpoint(config: DictConfig, folder: Path) -> Path | None:
     checkpoints = folder / "checkpoints"
     begun = [path for path in (checkpoints / "last.ckpt", checkpoints / "previous.ckpt") if path.exists()]
     if not config.resume:
-        if begun or (folder / "metrics.json").exists():
+        taken = begun or any((folder / name).exists() for name in ("config.yaml", "metrics.json"))
+        if taken and is_first():  # a further process of this run finds the first one's files
             raise UserError(f"{folder} holds a run; choose another name=…, or continue it with resume=auto")
         return None
     if begun:

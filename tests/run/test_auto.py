@@ -170,3 +170,10 @@ def test_nan_in_validation_ends_the_run(desk: Path, capsys: pytest.CaptureFixtur
     assert not (RUN / "metrics.json").exists() and rows(RUN)
     assert run_command(main, "experiment=blur_erase", "name=run", "resume=auto", "trust=helpers") == 0
     assert last(RUN)["global_step"] == 8
+
+
+def test_a_run_that_keeps_no_checkpoint_is_evaluated():
+    none = [f"callbacks.{name}=null" for name in ("last", "best", "best_frechet")]
+    assert run_command(main, *JOB, "trainer.max_steps=2", *none) == 0
+    assert [path.name for path in (RUN / "checkpoints").iterdir()] == ["final.ckpt"]
+    assert json.loads((RUN / "metrics.json").read_text())["restored"]["psnr"]

@@ -1,0 +1,80 @@
+"""Repeats the step at which a training stopped, and names the first module whose output is not finite.
+
+python -m restoration.run.failed_batch outputs/blur_erase/first/failed_batch.pt
+"""
+
+import argparse
+from typing import Any
+
+import torch
+from hydra.utils import instantiate
+from torch import Tensor, nn
+
+from restoration.batch import Batch
+from restoration.checkpoint_file import DamagedFileError, broken, load
+from restoration.errors import UserError
+from restoration.restorer import GROUPS, Restorer
+from restoration.run.command import command
+from restoration.run.hardware import autocast_dtype, usable_device
+from restoration.trust import check_targets
+
+
+def repeat(path: str, device: torch.device, trust: Any = None) -> list[str]:
+    """What is not finite in the step: a weight, the first output of a module, and the gradient of an operation.
+
+    Raises:
+        UserError: the file is missing or damaged, or names code that is not trusted.
+    """
+    try:
+        dump = load(path)
+        values, config = dump["batch"], {name: dump["config"][name] for name in (*GROUPS, "objective")}
+    except (OSError, DamagedFileError, KeyError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise UserError(f"{path} is not a failed_batch.pt, or is damaged ({reason})") from error
+    check_targets(config, trust, path)
+    parts = nn.ModuleDict(
+        {"restorer": Restorer.build(config, weights="checkpoint"), "objective": instantiate(config["objective"])}
+    )
+    parts.load_state_dict(dump["state_dict"])
+    parts.to(device).to(memory_format=torch.channels_last).train()
+    moved: dict[str, Any] = {n: value.to(device) if isinstance(value, Tensor) else value for n, value in values.items()}
+    batch = Batch(**moved)
+    found = [f"the weight {name} is not finite"] if (name := broken(dump)) else []
+    seen: list[str] = []
+
+    def watch(name: str) -> Any:
+        def hook(module: nn.Module, inputs: Any, output: Any) -> None:
+            if isinstance(output, Tensor) and not output.isfinite().all():
+                seen.append(f"the output of {name} ({type(module).__name__}) is not finite")
+
+        return hook
+
+    for name, module in parts.named_modules():
+        module.register_forward_hook(watch(name))
+    dtype = autocast_dtype(dump["precision"])
+    with torch.autograd.set_detect_anomaly(True):
+        with torch.autocast(device.type, dtype, enabled=dtype is not None):
+            loss, terms = parts["objective"](parts["restorer"], batch, dump["keys"].to(device))
+        found += seen[:1]
+        figures = {"loss": loss.detach(), **terms}
+        try:
+            loss.backward()
+            gradients = [p.grad for p in parts.parameters() if p.grad is not None]
+            figures["gradient norm"] = torch.nn.utils.get_total_norm(gradients)
+        except RuntimeError as error:  # of the anomaly detection
+            found.append(f"gradient: {error}".splitlines()[0])
+    said = ", ".join(f"{name} {float(value):.6g}" for name, value in figures.items())
+    return [f"step {dump['step']}, {len(batch)} images: {said}", *(found or ["all outputs and gradients are finite"])]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("file", help="failed_batch.pt of a run")
+    parser.add_argument("--device", default="cpu", help="cpu, or cuda to repeat it as on the GPU")
+    parser.add_argument("--trust", action="append", help="a package of yours whose code the run uses")
+    given = parser.parse_args()
+    print("\n".join(repeat(given.file, usable_device(given.device), given.trust)))
+
+
+if __name__ == "__main__":
+    command(main)()
