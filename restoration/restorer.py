@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from restoration.arguments import check_arguments
 from restoration.backbone import Backbone
 from restoration.checkpoint_file import check
 from restoration.errors import UserError
@@ -21,7 +22,7 @@ from restoration.flow.tiling import TiledField, Tiles
 from restoration.keyed import fold
 from restoration.picture import decode, encode, read
 from restoration.sampler import Sampler
-from restoration.trust import BUILD, check_targets, load_tensors
+from restoration.trust import BUILD, check_targets, load_tensors, shapes
 
 # The config groups that make a restorer.
 GROUPS = ("backbone", "estimator", "source", "prediction", "sampler")
@@ -182,21 +183,23 @@ class Restorer(nn.Module):
             UserError: as `read_checkpoint`, or it does not fit this version.
         """
         checkpoint = read_checkpoint(path, trust)
+        config, state = checkpoint["config"], checkpoint["state_dict"]
+        state = {k.removeprefix("restorer."): v for k, v in state.items() if k.startswith("restorer.")}
         try:
-            restorer = cls.build(checkpoint["config"], weights="checkpoint")
+            with torch.device("meta"):  # takes no memory before the weights are known to fit
+                fit = shapes(cls.build(config, "checkpoint").state_dict()) == shapes(state)
+            restorer = cls.build(config, "checkpoint") if fit else None
         except Exception as error:  # missing keys, unknown classes, wrong arguments
             cause = error.__cause__ or error
-            reason = f"{type(cause).__name__}: {cause}".splitlines()[0]
+            reason = str(cause) if isinstance(cause, UserError) else f"{type(cause).__name__}: {cause}".splitlines()[0]
             raise UserError(
                 f"{path}: this version cannot build the network of its config ({reason}); "
                 "give a checkpoint of this project"
             ) from error
-        try:
-            state = checkpoint["state_dict"].items()
-            restorer.load_state_dict({k.removeprefix("restorer."): v for k, v in state if k.startswith("restorer.")})
-        except RuntimeError as error:
-            raise UserError(f"{path}: its weights do not fit the network of its config") from error
-        restorer.config = checkpoint["config"]
+        if restorer is None:
+            raise UserError(f"{path}: its weights do not fit the network of its config")
+        restorer.load_state_dict(state)
+        restorer.config = config
         return restorer.to(device).eval()
 
     @classmethod
@@ -208,6 +211,7 @@ class Restorer(nn.Module):
             weights: replaces `backbone.encoder.weights`; "checkpoint" if a state dict will follow.
         """
         parts: dict[str, Any] = {name: {**config[name]} for name in GROUPS}
+        check_arguments(parts)
         if weights is not None and "encoder" in parts["backbone"]:
             parts["backbone"]["encoder"] = {**parts["backbone"]["encoder"], "weights": weights}
         return cls(**{name: instantiate(part) for name, part in parts.items()})

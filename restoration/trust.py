@@ -194,6 +194,11 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
+def shapes(state: dict[str, Any]) -> dict[str, Any]:
+    """The shape of each tensor of a state dict; None for other values."""
+    return {name: value.shape if isinstance(value, torch.Tensor) else None for name, value in state.items()}
+
+
 def load_tensors(path: str | Path) -> Any:
     """What `torch.save` wrote, without running a pickle: tensors and plain containers.
 

@@ -9,6 +9,7 @@ import restoration
 
 ROOMS = [
     "errors",
+    "arguments",
     "trust",
     "keyed",
     "batch",

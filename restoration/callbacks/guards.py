@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from restoration.checkpoint_file import broken
-from restoration.errors import UserError, whole_number
+from restoration.errors import Count, UserError, whole_number
 
 # Under fp16 a gradient scaler starts too high, and skips overflowing steps until it fits.
 FP16_PATIENCE = 20
@@ -31,7 +31,7 @@ class FiniteLoss(Callback):
         UserError: patience below 1; in training, a loss or gradient that is not finite, with the step and the terms.
     """
 
-    def __init__(self, patience: int = 1) -> None:
+    def __init__(self, patience: Count = 1) -> None:
         self.patience = whole_number("callbacks.finite_loss.patience", patience, 1)
         self._names: list[str] = []
         self._run: Tensor | None = None

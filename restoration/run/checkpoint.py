@@ -10,7 +10,7 @@ from restoration.data.datamodule import RestorationDataModule
 from restoration.errors import UserError
 from restoration.restorer import Restorer
 from restoration.run.hardware import usable_device
-from restoration.run.keys import changed
+from restoration.run.keys import changed, check_values
 from restoration.run.overrides import Overrides
 
 # Groups of the training config that an evaluation reads beside the restorer's own.
@@ -41,6 +41,7 @@ def open_checkpoint(config: DictConfig) -> tuple[Restorer, dict[str, Any], Resto
             trained["run"][group] = HydraConfig.get().runtime.choices[group]
     for group in ("data", "corruption", "sampler"):
         trained[group] = changed(trained[group], config[group], group)
+    check_values(trained)
     restorer.sampler = instantiate(trained["sampler"])
     data: RestorationDataModule = instantiate(trained["data"], corruption=instantiate(trained["corruption"]))
     data.prepare_data()

@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from restoration.errors import UserError, whole_number
 from restoration.restorer import read_checkpoint
 from restoration.run.hardware import resolve_precision
+from restoration.run.keys import check_values
 from restoration.run.overrides import Overrides
 
 log = logging.getLogger(__name__)
@@ -46,6 +47,7 @@ def resolve(config: DictConfig) -> dict[str, Any]:
     Raises:
         UserError: a value is missing or out of range.
     """
+    check_values(config)
     with open_dict(config):
         _check(config)
         if isinstance(config.evaluation.nfe, int):

@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor
 
-from restoration.errors import UserError
+from restoration.errors import NFE, NotNegative, Positive, UserError
 from restoration.flow import Field, column
 
 
@@ -31,7 +31,7 @@ class Sampler(ABC):
     evaluations: int
     order: int
 
-    def __init__(self, nfe: int = 8, warp: tuple[float, float] = (1.0, 1.0), keep: float = 0.15) -> None:
+    def __init__(self, nfe: NFE = 8, warp: tuple[Positive, Positive] = (1.0, 1.0), keep: NotNegative = 0.15) -> None:
         if keep < 0:
             raise UserError(f"sampler.keep={keep}: it must not be negative")
         if len(warp) != 2 or min(warp) <= 0:
