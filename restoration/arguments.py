@@ -6,7 +6,7 @@ import math
 import sys
 import types
 import typing
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -70,7 +70,7 @@ def _check(key: str, value: Any, hint: Any) -> None:
     if isinstance(value, Mapping):
         inner = next((typing.get_args(part)[1] for part in _parts(hint) if _is_mapping(part)), Any)
         check_arguments(value, key, dict.fromkeys(value, inner))
-    elif isinstance(value, list | tuple):
+    elif isinstance(value, Sequence) and not isinstance(value, str):
         part = next((part for part in _parts(hint) if _is_list(part)), list)
         hints = typing.get_args(part) if _is_pair(part) else (*typing.get_args(part)[:1], Any)[:1] * len(value)
         for number, (item, each) in enumerate(zip(value, hints, strict=True)):
@@ -130,7 +130,11 @@ def _fits(value: Any, hint: Any) -> bool:
     if _is_mapping(hint):
         return isinstance(value, Mapping)
     if _is_list(hint):
-        return isinstance(value, list | tuple) and (not _is_pair(hint) or len(value) == len(arguments))
+        return (
+            isinstance(value, Sequence)
+            and not isinstance(value, str)
+            and (not _is_pair(hint) or len(value) == len(arguments))
+        )
     if not inspect.isclass(hint) or hint.__module__.partition(".")[0] in sys.stdlib_module_names:
         return True
     return isinstance(value, Mapping) and "_target_" in value

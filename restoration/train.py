@@ -30,7 +30,7 @@ from restoration.report.folder import Report
 from restoration.report.table import show
 from restoration.report.write import describe, write_results
 from restoration.restorer import Restorer, self_contained
-from restoration.run.command import hydra_command
+from restoration.run.command import hydra_command, output_folder
 from restoration.run.fit import continuation, fit
 from restoration.run.hardware import autocast_dtype
 from restoration.run.keys import check_ablations
@@ -73,6 +73,7 @@ def train(config: DictConfig) -> Report | None:
     if checkpoint is not None and config.resume == "auto" and (said := finished(resolved, checkpoint, folder)):
         log.info(said)
         return None
+    output_folder(folder)
     OmegaConf.save(OmegaConf.create(resolved), folder / "config.yaml")
 
     run = build(resolved, folder)

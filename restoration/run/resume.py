@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from restoration.checkpoint_file import DamagedFileError, check
 from restoration.errors import UserError
 from restoration.restorer import read_checkpoint
+from restoration.run.checkpoint import check_places
 from restoration.run.overrides import Overrides, below, leaves
 from restoration.run.resolve import run_label
 
@@ -101,6 +102,8 @@ def resumed(config: DictConfig, checkpoint: Path, folder: Path) -> DictConfig:
     for key, value in leaves(carried):
         if isinstance(value, str) and value.startswith(former):
             OmegaConf.update(begun, key, str(folder) + value.removeprefix(former))
+    begun.folder = str(folder)
+    check_places(OmegaConf.to_container(begun), folder)  # type: ignore[arg-type]
     overrides = Overrides()
     if overrides.ablations and (other := "+".join(overrides.ablations)) != begun.run.ablation:
         raise UserError(f"resume: this run has ablation={begun.run.ablation}, not {other}; leave it out")

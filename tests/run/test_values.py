@@ -1,15 +1,21 @@
 """Every key misspelt once, and every value replaced once: a message that names the key, or it does no harm."""
 
 import copy
-from collections.abc import Iterator
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers import CONF, composed
+from helpers import CONF, TINY, composed, without_account
 from omegaconf import OmegaConf
 
 from restoration.errors import UserError
+from restoration.run.command import user_message
 from restoration.run.keys import check_keys, check_values, reference_config
+from restoration.train import train
 
 OPTIONS: dict[str, list[str]] = {}
 for path in sorted(CONF.glob("*/*.yaml")):
@@ -29,8 +35,7 @@ def groups(command: str) -> dict[str, list[str]]:
 def choices(command: str) -> Iterator[list[str]]:
     """Overrides, so that each option of each group of the command is in one of them."""
     kinds = groups(command)
-    yield from ([f"experiment={option}"] for option in kinds.pop("experiment", []))
-    # Others only choose options of other groups.
+    kinds.pop("experiment", None)  # Experiments choose options of other groups, and so do the ablations left out here.
     files = [
         name for name in kinds.pop("ablation", []) if "defaults" not in OmegaConf.load(CONF / f"ablation/{name}.yaml")
     ]
@@ -77,39 +82,105 @@ def message(check: Any, *configs: Any) -> str | None:
     return None
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_every_key_and_value(command: str):
+def accepted(command: str, wrong: list[Any], counts: Counter[str]) -> Iterator[tuple[list[str], str, Any]]:
+    """Tries all keys and values of a command; what the checks accept, with the overrides that it belongs to."""
     seen = set()
-    counts = {"keys": 0, "misspelt refused": 0, "values": 0, "values refused": 0}
-    wrong = []
-    for overrides in choices(command):
+    for number, overrides in enumerate(choices(command)):
         with composed(command, *overrides) as config:
-            reference = reference_config()
-            plain: dict[str, Any] = OmegaConf.to_container(config)
-            assert message(check_keys, config, reference) is None and message(check_values, config) is None
-            for path, target in leaves(plain):
-                if (path, target) in seen:
+            whole: dict[str, Any] = OmegaConf.to_container(config)  # type: ignore[assignment]
+            if number == 0:
+                check_keys(config, reference_config())
+        for path, target in leaves(whole):
+            if (path, target) in seen:
+                continue
+            seen.add((path, target))
+            # The rest of the config is checked with other leaves.
+            plain = whole if len(path) == 1 else {path[0]: whole[path[0]]}
+            reference = OmegaConf.create(plain)
+            dotted = ".".join(map(str, path))
+            if isinstance(path[-1], str):
+                counts["keys"] += 1
+                other = misspelt(path[-1])
+                said = message(check_keys, OmegaConf.create(changed(plain, path, None, other)), reference)
+                if said is None or other not in said:
+                    wrong.append((dotted, other, said))
+            for value in VALUES:
+                counts["values"] += 1
+                now = changed(plain, path, value)
+                said = message(check_values, now)
+                if said is None and path[-1] == "_target_":
+                    said = message(check_keys, OmegaConf.create(now), reference)
+                if said is None:
+                    yield overrides, dotted, value
                     continue
-                seen.add((path, target))
-                dotted = ".".join(map(str, path))
-                if isinstance(path[-1], str):
-                    counts["keys"] += 1
-                    said = message(
-                        check_keys, OmegaConf.create(changed(plain, path, None, misspelt(path[-1]))), reference
-                    )
-                    if said is None or misspelt(path[-1]) not in said:
-                        wrong.append((dotted, "misspelt", said))
-                    else:
-                        counts["misspelt refused"] += 1
-                for value in VALUES:
-                    counts["values"] += 1
-                    said = message(check_values, changed(plain, path, value))
-                    if said is not None:
-                        counts["values refused"] += 1
-                        if str(path[-1]) not in said:
-                            wrong.append((dotted, value, said))
-                    else:
-                        wrong.append((dotted, value, "ACCEPTED"))
-    print(command, counts)
-    for w in wrong:
-        print(*w)
+                counts["refused"] += 1
+                if str(path[-1]) not in said:
+                    wrong.append((dotted, value, said))
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_key_and_value_is_checked(command: str):
+    wrong: list[Any] = []
+    counts: Counter[str] = Counter()
+    harmless = {(key, value) for _, key, value in accepted(command, wrong, counts)}
+    print(f"{command}: {dict(counts)}, {len(harmless)} values are possible")
+    assert not wrong
+    assert counts["refused"] > 2 * len(harmless)
+
+
+def attempt(act: Callable[[], Any]) -> str | None:
+    """The line that a command would show; None if it succeeds, and the error if it would show a traceback."""
+
+    def late(*_: Any) -> None:
+        raise TimeoutError("it takes too long")
+
+    signal.signal(signal.SIGALRM, late)
+    signal.alarm(90)
+    try:
+        act()
+    except Exception as error:
+        return user_message(error) or f"TRACEBACK {type(error).__name__}: {error}"
+    finally:
+        signal.alarm(0)
+    return None
+
+
+# These make a run long.
+LONG = ("budget.images", "trainer.max_steps")
+
+
+@pytest.mark.slow
+def test_every_accepted_value_trains_or_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Two steps, a validation and the evaluation with each value that the first checks accept."""
+    monkeypatch.chdir(tmp_path)
+    without_account(monkeypatch, tmp_path)
+    outcome: Counter[str] = Counter()
+    wrong: list[Any] = []
+    for overrides, key, value in accepted("train", wrong, Counter()):
+        if key in LONG or key.startswith(("data.root", "source.restorer", "run.", "trust")):
+            continue
+        given = [
+            word
+            for word in overrides
+            if not word.startswith(("data=", "backbone=", "logger=", "budget=", "source=posterior"))
+        ]
+        tiny = [word for word in TINY if not (word.startswith("estimator.") and "estimator=identity" in given)]
+        folder = tmp_path / str(sum(outcome.values()))
+        (folder / "checkpoints").mkdir(parents=True)
+        with composed(
+            "train", *given, *tiny, f"folder={folder}", "trainer.max_steps=2", "evaluation.nfe=[1,2]"
+        ) as config:
+            if OmegaConf.select(config, key, default="absent") == "absent" and not key.startswith("logger.wandb"):
+                outcome["left out"] += 1
+                continue
+            OmegaConf.update(config, key, value, force_add=True)
+            print(key, value, flush=True)
+            begin = time.time()
+            said = attempt(lambda: train(config))
+            print("   ", said, round(time.time() - begin, 1), flush=True)
+        outcome["trains" if said is None else "refused"] += 1
+        named = key.rstrip(".0123456789").rpartition(".")[2]
+        if said is not None and named not in said and "is not finite" not in said:
+            wrong.append((key, value, said))
+    print(dict(outcome))
+    assert not wrong
