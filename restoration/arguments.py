@@ -14,11 +14,13 @@ from hydra.utils import get_object
 
 from restoration.errors import Count, NotNegative, Positive, Range, UserError
 
+_Beta = Annotated[float, Range(0, 0.999999)]
+
 # Other libraries check some of their arguments late, by another name, or not at all.
 _LIBRARY: dict[str, dict[str, Any]] = {
     "torch.optim.AdamW": {
         "lr": NotNegative,
-        "betas": tuple[Annotated[float, Range(0, 0.999999)], Annotated[float, Range(0, 0.999999)]],
+        "betas": tuple[_Beta, _Beta],
         "eps": NotNegative,
         "weight_decay": NotNegative,
     },
@@ -130,11 +132,8 @@ def _fits(value: Any, hint: Any) -> bool:
     if _is_mapping(hint):
         return isinstance(value, Mapping)
     if _is_list(hint):
-        return (
-            isinstance(value, Sequence)
-            and not isinstance(value, str)
-            and (not _is_pair(hint) or len(value) == len(arguments))
-        )
+        listed = isinstance(value, Sequence) and not isinstance(value, str)
+        return listed and (not _is_pair(hint) or len(value) == len(arguments))
     if not inspect.isclass(hint) or hint.__module__.partition(".")[0] in sys.stdlib_module_names:
         return True
     return isinstance(value, Mapping) and "_target_" in value

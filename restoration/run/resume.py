@@ -35,8 +35,6 @@ def last_checkpoint(config: DictConfig, folder: Path) -> Path | None:
         UserError: resume is none of true, false and auto; the folder holds a run and resume=false, or there is none and
             resume=true; every checkpoint is damaged.
     """
-    if config.resume not in (True, False, "auto"):
-        raise UserError(f"resume={config.resume} must be true, false or auto (starts, or continues if there is a run)")
     checkpoints = folder / "checkpoints"
     begun = [path for path in (checkpoints / "last.ckpt", checkpoints / "previous.ckpt") if path.exists()]
     if not config.resume:

@@ -68,6 +68,10 @@ class Sampler(ABC):
             x = (self.step if number < whole else euler_step)(field, x, t, t_next)
         return x
 
+    def check_nfe(self, nfe: int) -> None:
+        """UserError if some steps of so many evaluations have no length."""
+        self.time_grid(sum(divmod(nfe, self.evaluations)))
+
     def time_grid(self, steps: int) -> list[float]:
         """The steps + 1 times from 0 to 1 between which steps are taken, ascending.
 

@@ -2,17 +2,19 @@
 
 import copy
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from helpers import TINY, composed
 
-from restoration.restorer import Restorer
+from restoration.restorer import GROUPS, Restorer
 from restoration.run.checkpoint import open_checkpoint
 from restoration.run.command import user_message
 from restoration.run.resolve import describe_run, resolve
+from restoration.trust import check_targets
 
 ABSENT = object()
 VALUES = (ABSENT, None, "banana", [], 1_000_000_000)
@@ -48,26 +50,53 @@ def spoilt(whole: dict[str, Any], path: tuple[Any, ...], value: Any) -> dict[str
     return other
 
 
-def test_evaluate(tmp_path: Path):
-    whole = checkpoint(tmp_path)
-    outcome: Counter[str] = Counter()
+def outcomes(act: Callable[[dict[str, Any]], Any], whole: dict[str, Any], keys: list[Any], every: bool) -> Counter[str]:
+    """Opens the checkpoint with each value at each key (one value for each key unless `every`)."""
+    found: Counter[str] = Counter()
     wrong = []
-    with composed("evaluate", f"checkpoint={tmp_path / 'a.ckpt'}", "device=cpu") as config:
-        tried = [("config",), ("state_dict",), *(("config", *path) for path in paths(whole["config"]))]
-        for path in tried:
-            for value in VALUES:
-                torch.save(spoilt(whole, path, value), tmp_path / "a.ckpt")
-                now = copy.deepcopy(config)
-                try:
-                    open_checkpoint(now)
-                except Exception as error:
-                    said = user_message(error)
-                    outcome["refused"] += 1
-                    if said is None or not said.isprintable() or len(said) > 500:
-                        wrong.append((path, value, repr(error)[:200], said))
-                else:
-                    outcome["opened"] += 1
-    print(dict(outcome))
-    for w in wrong:
-        print(w)
-    assert not wrong
+    for number, path in enumerate(keys):
+        for value in VALUES if every else VALUES[number % len(VALUES) :][:1]:
+            try:
+                act(spoilt(whole, path, value))
+            except Exception as error:
+                said = user_message(error)
+                found["refused"] += 1
+                if said is None or not said.isprintable() or len(said) > 500:
+                    wrong.append((path, value, repr(error)[:200], said))
+            else:
+                found["opened"] += 1
+    print(dict(found))
+    assert not wrong, wrong
+    return found
+
+
+@pytest.fixture
+def whole(tmp_path: Path) -> dict[str, Any]:
+    return checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize("every", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_the_network_s_part(every: bool, whole: dict[str, Any], tmp_path: Path):
+    def load(other: dict[str, Any]) -> None:
+        torch.save(other, tmp_path / "a.ckpt")
+        Restorer.load(tmp_path / "a.ckpt")
+
+    keys = [("config",), ("state_dict",), *(("config", group) for group in GROUPS)]
+    keys += [("config", group, *path) for group in GROUPS for path in paths(whole["config"][group])]
+    found = outcomes(load, whole, keys, every)
+    assert found["refused"] > found["opened"]
+
+
+@pytest.mark.parametrize("every", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_the_other_parts(every: bool, whole: dict[str, Any], monkeypatch: pytest.MonkeyPatch):
+    restorer = Restorer.build(whole["config"])
+    monkeypatch.setattr(Restorer, "load", lambda *_: restorer)
+    keys = [path for path in paths(whole["config"]) if path[0] not in GROUPS]
+    with composed("evaluate", "checkpoint=a.ckpt", "device=cpu") as config:
+
+        def evaluate(other: dict[str, Any]) -> None:
+            check_targets(other["config"])
+            restorer.config = other["config"]
+            open_checkpoint(copy.deepcopy(config))
+
+        outcomes(evaluate, whole, [("config", *path) for path in keys], every)
