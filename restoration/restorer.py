@@ -183,8 +183,8 @@ class Restorer(nn.Module):
             UserError: as `read_checkpoint`, or it does not fit this version.
         """
         checkpoint = read_checkpoint(path, trust)
-        config, state = checkpoint["config"], checkpoint["state_dict"]
-        state = {k.removeprefix("restorer."): v for k, v in state.items() if k.startswith("restorer.")}
+        config, prefix = checkpoint["config"], "restorer."
+        state = {k.removeprefix(prefix): v for k, v in checkpoint["state_dict"].items() if k.startswith(prefix)}
         try:
             with torch.device("meta"):  # takes no memory before the weights are known to fit
                 fit = shapes(cls.build(config, "checkpoint").state_dict()) == shapes(state)
@@ -192,10 +192,8 @@ class Restorer(nn.Module):
         except Exception as error:  # missing keys, unknown classes, wrong arguments
             cause = error.__cause__ or error
             reason = str(cause) if isinstance(cause, UserError) else f"{type(cause).__name__}: {cause}".splitlines()[0]
-            raise UserError(
-                f"{path}: this version cannot build the network of its config ({reason}); "
-                "give a checkpoint of this project"
-            ) from error
+            message = f"{path}: this version cannot build the network of its config ({reason})"
+            raise UserError(f"{message}; give a checkpoint of this project") from error
         if restorer is None:
             raise UserError(f"{path}: its weights do not fit the network of its config")
         restorer.load_state_dict(state)
@@ -228,7 +226,7 @@ def read_checkpoint(path: str | Path, trust: Any = None) -> dict[str, Any]:
     try:
         check(path)
         checkpoint: dict[str, Any] = load_tensors(path)
-        config, _ = checkpoint["config"], ({**checkpoint["config"]}["backbone"], "".join(checkpoint["state_dict"]))
+        config, _ = checkpoint["config"], ({**checkpoint["config"]}["backbone"], "".join({**checkpoint["state_dict"]}))
     except Exception as error:
         raise UserError(
             f"{path} is not a checkpoint of this project, or is damaged ({type(error).__name__}); "

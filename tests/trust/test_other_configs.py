@@ -6,10 +6,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from helpers import TINY, composed
 
+from restoration.data import dead_leaves
+from restoration.errors import UserError
 from restoration.restorer import GROUPS, Restorer
 from restoration.run.checkpoint import open_checkpoint
 from restoration.run.command import user_message
@@ -87,10 +90,19 @@ def test_the_network_s_part(every: bool, whole: dict[str, Any], tmp_path: Path):
     assert found["refused"] > found["opened"]
 
 
+def test_a_huge_network_takes_no_memory(whole: dict[str, Any], tmp_path: Path):
+    """It is compared with the weights before: this one would take 300 GB."""
+    whole["config"]["backbone"] |= {"widths": [4096] * 4, "depth": 64}
+    torch.save(whole, tmp_path / "a.ckpt")
+    with pytest.raises(UserError, match="its weights do not fit the network of its config"):
+        Restorer.load(tmp_path / "a.ckpt")
+
+
 @pytest.mark.parametrize("every", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_the_other_parts(every: bool, whole: dict[str, Any], monkeypatch: pytest.MonkeyPatch):
     restorer = Restorer.build(whole["config"])
     monkeypatch.setattr(Restorer, "load", lambda *_: restorer)
+    monkeypatch.setattr(dead_leaves, "dead_leaves", lambda index, size, _: np.zeros((len(index), size, size, 3), "u1"))
     keys = [path for path in paths(whole["config"]) if path[0] not in GROUPS]
     with composed("evaluate", "checkpoint=a.ckpt", "device=cpu") as config:
 
