@@ -95,7 +95,7 @@ class _Check:
             raise self.refuse(f"its config is a {type(config).__name__}, not groups of values")
         for group, value in config.items():
             key = f"{path}.{_shown(group)}" if path else _shown(group)
-            allowed = ALLOWED.get(group, ()) if type(group) is str else ()
+            allowed = ALLOWED.get(group, ())
             self.value(value, key, allowed, depth + 1)
 
     def value(self, value: Any, path: str, allowed: tuple[str, ...], depth: int) -> None:

@@ -2,7 +2,6 @@
 
 import copy
 import functools
-import os
 import signal
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -155,7 +154,7 @@ def with_effect() -> Iterator[tuple[list[str], str, Any]]:
         if value == max(filter(None, VALUES[:3])) or key not in kept:
             kept[key] = (overrides, value)
     for key, (overrides, value) in kept.items():
-        if not key.startswith(LEFT_OUT) and os.environ.get("ONLY", "") in key:
+        if not key.startswith(LEFT_OUT):
             # The options of these groups would need images, or make another network.
             yield [word for word in overrides if not word.startswith(("data=", "backbone=", "source=post"))], key, value
 
