@@ -17,6 +17,7 @@ from lightning.pytorch import Trainer
 from torch import Tensor
 
 from restoration.errors import UserError
+from restoration.trust import check_targets, load_tensors
 
 _MAGIC = b"sha256:"
 _COMMENT = len(_MAGIC) + 64
@@ -196,3 +197,26 @@ def use_checkpoint_files(trainer: Trainer) -> None:
     """Makes the trainer write its checkpoints through `CheckpointFiles`."""
     if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
         trainer.strategy.checkpoint_io = CheckpointFiles()
+
+
+def read_checkpoint(path: str | Path, trust: Any = None) -> dict[str, Any]:
+    """The content of a checkpoint. Its config names only what `trust.check_targets` allows, so it can be instantiated.
+
+    Raises:
+        UserError: no such file, not a checkpoint of this project, of an older version, or it names other code.
+    """
+    if not Path(path).is_file():
+        raise UserError(f"no checkpoint at {path}; a run saves checkpoints/best.ckpt in its folder")
+    try:
+        check(path)
+        checkpoint: dict[str, Any] = load_tensors(path)
+        config, _ = checkpoint["config"], ({**checkpoint["config"]}["backbone"], "".join({**checkpoint["state_dict"]}))
+    except Exception as error:
+        raise UserError(
+            f"{path} is not a checkpoint of this project, or is damaged ({type(error).__name__}); "
+            "copy it again or give another"
+        ) from error
+    if "estimator" not in config:
+        raise UserError(f"{path} was written by restoration 0.1; use it with version 0.1.0, or train again")
+    check_targets(config, trust, path)
+    return checkpoint

@@ -1,6 +1,8 @@
-"""The one error that is addressed to a person."""
+"""The one error that is addressed to a person, and the ranges whose violation it reports."""
 
-from typing import Any
+import math
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 
 class UserError(ValueError):
@@ -8,6 +10,30 @@ class UserError(ValueError):
 
     Commands show it without a traceback. Every other exception is a bug and keeps its traceback.
     """
+
+
+@dataclass(frozen=True)
+class Range:
+    """Bounds of a number in a config, as an annotation; the lower one is excluded if `above`."""
+
+    low: float = -math.inf
+    high: float = math.inf
+    above: bool = False
+
+    def __contains__(self, value: Any) -> bool:
+        return self.low <= value <= self.high and not (self.above and value == self.low)
+
+    def __str__(self) -> str:
+        least = f"above {self.low:,}" if self.above else f"from {self.low:,}"
+        return least + (f" to {self.high:,}" if self.high < math.inf else "" if self.above else " up")
+
+
+Share = Annotated[float, Range(0, 1)]
+Positive = Annotated[float, Range(0, above=True)]
+NotNegative = Annotated[float, Range(0)]
+Count = Annotated[int, Range(1)]
+NFE = Annotated[int, Range(1, 1000)]
+Width = Annotated[int, Range(1, 4096)]
 
 
 def whole_number(name: str, value: Any, least: int) -> int:

@@ -66,10 +66,6 @@ def evaluate(config: DictConfig) -> tuple[Report, list[str]]:
     output = Path(config.output) if config.output else beside / "evaluation"
     if (output / "metrics.json").exists() and not config.overwrite:
         raise UserError(f"{output} holds an evaluation; give another output=FOLDER, or overwrite=true")
-    if config.split not in ("test", "selection"):
-        raise UserError(
-            f"split={config.split}: choose test, or selection for the images that the run chose its checkpoint on"
-        )
     restorer, trained, data = open_checkpoint(config)
     given = Overrides()
     for key, value in trained["evaluation"].items() if "evaluation" not in given.keys else ():

@@ -11,8 +11,9 @@ from hydra.utils import instantiate
 from PIL import Image
 from torch import Tensor, nn
 
+from restoration.arguments import check_arguments
 from restoration.backbone import Backbone
-from restoration.checkpoint_file import broken, check
+from restoration.checkpoint_file import broken, read_checkpoint
 from restoration.errors import UserError
 from restoration.estimator import Estimator, Identity
 from restoration.flow import CleanPrediction, ConditionalField, Source, to_image, to_model
@@ -20,7 +21,7 @@ from restoration.flow.tiling import TiledField, Tiles, pad
 from restoration.keyed import fold
 from restoration.picture import MAX_MEGAPIXELS, encode, read
 from restoration.sampler import Sampler
-from restoration.trust import BUILD, check_targets, load_tensors
+from restoration.trust import BUILD, shapes
 
 # The config groups that make a restorer.
 GROUPS = ("backbone", "estimator", "source", "prediction", "sampler")
@@ -184,21 +185,21 @@ class Restorer(nn.Module):
         checkpoint = read_checkpoint(path, trust)
         if (name := broken(checkpoint)) is not None:
             raise UserError(f"{path}: its weight {name} is not finite; give another checkpoint")
+        config, prefix = checkpoint["config"], "restorer."
+        state = {k.removeprefix(prefix): v for k, v in checkpoint["state_dict"].items() if k.startswith(prefix)}
         try:
-            restorer = cls.build(checkpoint["config"], weights="checkpoint")
+            with torch.device("meta"):  # takes no memory before the weights are known to fit
+                fit = shapes(cls.build(config, "checkpoint").state_dict()) == shapes(state)
+            restorer = cls.build(config, "checkpoint") if fit else None
         except Exception as error:  # missing keys, unknown classes, wrong arguments
             cause = error.__cause__ or error
-            reason = f"{type(cause).__name__}: {cause}".splitlines()[0]
-            raise UserError(
-                f"{path}: this version cannot build the network of its config ({reason}); "
-                "give a checkpoint of this project"
-            ) from error
-        try:
-            state = checkpoint["state_dict"].items()
-            restorer.load_state_dict({k.removeprefix("restorer."): v for k, v in state if k.startswith("restorer.")})
-        except RuntimeError as error:
-            raise UserError(f"{path}: its weights do not fit the network of its config") from error
-        restorer.config = checkpoint["config"]
+            reason = str(cause) if isinstance(cause, UserError) else f"{type(cause).__name__}: {cause}".splitlines()[0]
+            message = f"{path}: this version cannot build the network of its config ({reason})"
+            raise UserError(f"{message}; give a checkpoint of this project") from error
+        if restorer is None:
+            raise UserError(f"{path}: its weights do not fit the network of its config")
+        restorer.load_state_dict(state)
+        restorer.config = config
         return restorer.to(device).eval()
 
     @classmethod
@@ -210,32 +211,10 @@ class Restorer(nn.Module):
             weights: replaces `backbone.encoder.weights`; "checkpoint" if a state dict will follow.
         """
         parts: dict[str, Any] = {name: {**config[name]} for name in GROUPS}
+        check_arguments(parts)
         if weights is not None and "encoder" in parts["backbone"]:
             parts["backbone"]["encoder"] = {**parts["backbone"]["encoder"], "weights": weights}
         return cls(**{name: instantiate(part) for name, part in parts.items()})
-
-
-def read_checkpoint(path: str | Path, trust: Any = None) -> dict[str, Any]:
-    """The content of a checkpoint. Its config names only what `trust.check_targets` allows, so it can be instantiated.
-
-    Raises:
-        UserError: no such file, not a checkpoint of this project, of an older version, or it names other code.
-    """
-    if not Path(path).is_file():
-        raise UserError(f"no checkpoint at {path}; a run saves checkpoints/best.ckpt in its folder")
-    try:
-        check(path)
-        checkpoint: dict[str, Any] = load_tensors(path)
-        config, _ = checkpoint["config"], ({**checkpoint["config"]}["backbone"], "".join(checkpoint["state_dict"]))
-    except Exception as error:
-        raise UserError(
-            f"{path} is not a checkpoint of this project, or is damaged ({type(error).__name__}); "
-            "copy it again or give another"
-        ) from error
-    if "estimator" not in config:
-        raise UserError(f"{path} was written by restoration 0.1; use it with version 0.1.0, or train again")
-    check_targets(config, trust, path)
-    return checkpoint
 
 
 def self_contained(config: dict[str, Any]) -> dict[str, Any]:

@@ -108,7 +108,10 @@ def build(config: dict[str, Any], folder: Path) -> Run:
     restorer = Restorer.build(config)
     restorer.check_size(config["data"]["image_size"])
     objective = instantiate(config["objective"])
-    objective.check_nfe(max(*config["evaluation"]["nfe"], config["sampler"]["nfe"]))
+    counts = [*config["evaluation"]["nfe"], restorer.sampler.nfe]
+    objective.check_nfe(max(counts))
+    for nfe in counts:
+        restorer.sampler.check_nfe(nfe)
     data.prepare_data()
     module = RestorationModule(
         restorer,

@@ -95,7 +95,7 @@ class _Check:
             raise self.refuse(f"its config is a {type(config).__name__}, not groups of values")
         for group, value in config.items():
             key = f"{path}.{_shown(group)}" if path else _shown(group)
-            allowed = ALLOWED.get(group, ()) if type(group) is str else ()
+            allowed = ALLOWED.get(group, ())
             self.value(value, key, allowed, depth + 1)
 
     def value(self, value: Any, path: str, allowed: tuple[str, ...], depth: int) -> None:
@@ -192,6 +192,11 @@ def _shown(value: Any) -> str:
     text = value if isinstance(value, str) else f"a {type(value).__name__}"
     text = text.encode("unicode_escape").decode()
     return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def shapes(state: dict[str, Any]) -> dict[str, Any]:
+    """The shape of each tensor of a state dict; None for other values."""
+    return {name: value.shape if isinstance(value, torch.Tensor) else None for name, value in state.items()}
 
 
 def load_tensors(path: str | Path) -> Any:

@@ -112,8 +112,7 @@ def tune_on_selection(
 
 @hydra_command("tune")
 def main(config: DictConfig) -> None:
-    for key in ("nfe", "images", "reference"):
-        whole_number(key, config[key], 1)
+    whole_number("nfe", config.nfe, 1)
     restorer, trained, data = open_checkpoint(config)
     device = restorer.device
     precision = resolve_precision(config.precision or trained["trainer"]["precision"], device.type)

@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from restoration.checkpoint_file import CheckpointFiles, DamagedFileError, check, load, save
+from restoration.checkpoint_file import CheckpointFiles, DamagedFileError, check, load, read_checkpoint, save
 from restoration.errors import UserError
-from restoration.restorer import read_checkpoint
 
 STATE = {"state_dict": {"weight": torch.arange(1000.0)}, "global_step": 3, "config": {"backbone": {}, "estimator": {}}}
 

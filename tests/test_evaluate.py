@@ -142,7 +142,7 @@ def test_an_evaluation_is_not_overwritten_unasked(desk: Path, capsys: pytest.Cap
         (["data.imagesize=8"], "unknown key 'data.imagesize'; did you mean 'image_size'?"),
         (["evaluation.nfes=[1]"], "unknown key 'evaluation.nfes'; did you mean 'nfe'?"),
         (["+splitt=test"], "unknown key 'splitt'; did you mean 'split'?"),
-        (["split=training"], "split=training: choose test, or selection"),
+        (["split=training"], "split=training must be test or selection"),
         (["corruption.strength=3"], "strength"),
         (["corruption.strength=abc"], "corruption.strength=abc: it must be a number in [0, 1]"),
         (["evaluation.nfe=[0]"], "evaluation"),

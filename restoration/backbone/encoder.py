@@ -164,7 +164,7 @@ def _create(model: str, weights: str) -> nn.Module:
     except Exception as error:  # timm and the hub raise a dozen types, several with an empty message
         raise UserError(
             f"encoder {model!r} with weights {weights!r} is not available ({type(error).__name__}: "
-            f"{str(error).splitlines()[0] if str(error) else 'no message'}); check the names, or use a local file with "
+            f"{str(error).splitlines()[0] if str(error) else 'no message'}); check backbone.encoder.model, or use "
             "backbone.encoder.weights=FILE, or none with backbone.encoder.weights=random"
         ) from error
 

@@ -1,7 +1,7 @@
 """A U-Net on a pretrained encoder that sees each degraded image once."""
 
 import math
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from restoration.backbone.base import Backbone
 from restoration.backbone.embedding import FourierEmbedding
 from restoration.backbone.encoder import Encoder, WidenedConv
-from restoration.errors import UserError
+from restoration.errors import Range, UserError, Width
 from restoration.estimator import Estimate, known_statistics
 
 # What `skips` gives per block: the skip's half of its two linear maps, or None for a level without a skip.
@@ -70,7 +70,11 @@ class ResNetUNet(Backbone):
     """
 
     def __init__(
-        self, encoder: Encoder, widths: tuple[int, ...] = (64, 128, 256, 384), depth: int = 2, embedding: int = 256
+        self,
+        encoder: Encoder,
+        widths: tuple[Width, ...] = (64, 128, 256, 384),
+        depth: Annotated[int, Range(1, 64)] = 2,
+        embedding: Width = 256,
     ) -> None:
         super().__init__()
         strides = [2 ** (level + 1) for level in range(len(widths))]

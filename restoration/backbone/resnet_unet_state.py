@@ -1,11 +1,12 @@
 """The U-Net whose encoder sees the flow's state at every evaluation: the baseline for encoding once."""
 
-from typing import Any
+from typing import Annotated, Any
 
 from torch import Tensor
 
 from restoration.backbone.encoder import Encoder
 from restoration.backbone.resnet_unet import ResNetUNet
+from restoration.errors import Range, Width
 from restoration.estimator import Estimate
 
 
@@ -24,7 +25,11 @@ class ResNetUNetState(ResNetUNet):
     """
 
     def __init__(
-        self, encoder: Encoder, widths: tuple[int, ...] = (64, 128, 256, 384), depth: int = 2, embedding: int = 256
+        self,
+        encoder: Encoder,
+        widths: tuple[Width, ...] = (64, 128, 256, 384),
+        depth: Annotated[int, Range(1, 64)] = 2,
+        embedding: Width = 256,
     ) -> None:
         encoder.widen(3)
         super().__init__(encoder, widths, depth, embedding)

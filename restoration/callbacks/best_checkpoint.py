@@ -1,11 +1,13 @@
 """The best weights by a validation metric."""
 
 from pathlib import Path
+from typing import Literal
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from restoration.checkpoint_file import use_checkpoint_files
+from restoration.errors import UserError
 
 
 class BestCheckpoint(ModelCheckpoint):
@@ -18,7 +20,9 @@ class BestCheckpoint(ModelCheckpoint):
         mode: "max" or "min".
     """
 
-    def __init__(self, dirpath: str | Path, filename: str, monitor: str, mode: str) -> None:
+    def __init__(self, dirpath: str | Path, filename: str, monitor: str, mode: Literal["min", "max"]) -> None:
+        if Path(filename).name != filename:
+            raise UserError(f"filename={filename} of a checkpoint must not name another folder; set dirpath")
         super().__init__(dirpath, filename, monitor, mode=mode, save_weights_only=True, enable_version_counter=False)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:

@@ -1,6 +1,6 @@
 """The exponential moving average of the weights."""
 
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from lightning.pytorch import Trainer
@@ -8,7 +8,7 @@ from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
-from restoration.errors import UserError
+from restoration.errors import Range, UserError
 
 PREFIX = "restorer."
 
@@ -26,7 +26,7 @@ class EMA(WeightAveraging):
         UserError: a horizon outside (0, 1].
     """
 
-    def __init__(self, horizon: float = 0.1) -> None:
+    def __init__(self, horizon: Annotated[float, Range(0, 1, above=True)] = 0.1) -> None:
         if not 0 < horizon <= 1:
             raise UserError(f"callbacks.ema.horizon={horizon}: a share in (0, 1] is needed")
         self.horizon = horizon

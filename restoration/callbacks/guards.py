@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 
 from restoration.batch import Batch
 from restoration.checkpoint_file import broken, save
-from restoration.errors import UserError, whole_number
+from restoration.errors import Count, UserError, whole_number
 from restoration.keyed import fold
 
 # Under fp16 a gradient scaler starts too high, and skips overflowing steps until it fits.
@@ -37,7 +37,7 @@ class FiniteLoss(Callback):
         UserError: an argument below 1; in training, a loss or gradient that is not finite, with the step and the terms.
     """
 
-    def __init__(self, patience: int = 1, every_n_steps: int = 25) -> None:
+    def __init__(self, patience: Count = 1, every_n_steps: Count = 25) -> None:
         self.patience = whole_number("callbacks.finite_loss.patience", patience, 1)
         self.every_n_steps = whole_number("callbacks.finite_loss.every_n_steps", every_n_steps, 1)
         self._names: list[str] = []

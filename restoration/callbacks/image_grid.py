@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from restoration.batch import Batch
-from restoration.errors import whole_number
+from restoration.errors import NFE, Count, whole_number
 from restoration.keyed import fold
 from restoration.metrics.pictures import picture_grid
 
@@ -33,7 +33,7 @@ class ImageGrid(Callback):
         UserError: images is not a whole number from 1 up.
     """
 
-    def __init__(self, images: int = 8, nfe: Sequence[int] = (1, 8)) -> None:
+    def __init__(self, images: Count = 8, nfe: Sequence[NFE] = (1, 8)) -> None:
         self.images = whole_number("callbacks.image_grid.images", images, 1)
         self.nfe = [int(steps) for steps in nfe]
         self._columns: dict[str, list[Tensor]] = {}

@@ -8,7 +8,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from restoration.batch import Batch
-from restoration.errors import UserError
+from restoration.errors import NFE, UserError
 from restoration.keyed import fold
 from restoration.metrics.frechet import FeatureStatistics, FrechetDistance, frechet_distance
 from restoration.metrics.image import measure, psnr
@@ -33,7 +33,7 @@ class ImageQuality(Callback):
         UserError: nfe is not a list of whole numbers from 1 up.
     """
 
-    def __init__(self, nfe: Sequence[int] = (1, 8), frechet: FrechetDistance | None = None) -> None:
+    def __init__(self, nfe: Sequence[NFE] = (1, 8), frechet: FrechetDistance | None = None) -> None:
         self.nfe = [int(steps) for steps in nfe]
         if not self.nfe or min(self.nfe) < 1:
             raise UserError(f"callbacks.image_quality.nfe={list(nfe)}: give whole numbers from 1 up, such as [1,8]")

@@ -8,7 +8,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
 from restoration.checkpoint_file import use_checkpoint_files
-from restoration.errors import UserError
+from restoration.errors import NotNegative, UserError
 
 
 class LastCheckpoint(Checkpoint):
@@ -28,7 +28,7 @@ class LastCheckpoint(Checkpoint):
         UserError: every_n_minutes is not a number from 0 up; in training, the file cannot be written.
     """
 
-    def __init__(self, dirpath: str | Path, every_n_minutes: float | None = 10.0) -> None:
+    def __init__(self, dirpath: str | Path, every_n_minutes: NotNegative | None = 10.0) -> None:
         number = isinstance(every_n_minutes, int | float) and not isinstance(every_n_minutes, bool)
         if every_n_minutes is not None and not (number and every_n_minutes >= 0):
             raise UserError(f"callbacks.last.every_n_minutes={every_n_minutes} must be a number from 0 up, or null")

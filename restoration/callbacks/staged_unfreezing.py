@@ -2,12 +2,12 @@
 
 import logging
 import math
-from typing import Any
+from typing import Annotated, Any
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, EarlyStopping
 
-from restoration.errors import UserError
+from restoration.errors import Count, NotNegative, Positive, Range, Share, UserError
 
 log = logging.getLogger(__name__)
 
@@ -35,12 +35,12 @@ class StagedUnfreezing(Callback):
 
     def __init__(
         self,
-        learning_rates: dict[str, float],
-        share: float | None = None,
-        epoch: int | None = None,
-        patience: int | None = None,
+        learning_rates: dict[str, Positive],
+        share: Share | None = None,
+        epoch: Annotated[int, Range(0)] | None = None,
+        patience: Count | None = None,
         monitor: str = "val/psnr",
-        min_delta: float = 0.02,
+        min_delta: NotNegative = 0.02,
     ) -> None:
         if share is None and epoch is None and patience is None:
             raise UserError("callbacks.staged_unfreezing: give share, epoch or patience, or stage 1 would never end")

@@ -3,7 +3,7 @@
 import functools
 import logging
 import time
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from lightning.fabric.utilities.throughput import measure_flops
@@ -11,7 +11,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ThroughputMonitor
 
 from restoration.batch import Batch
-from restoration.errors import whole_number
+from restoration.errors import Count, NotNegative, Range, whole_number
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ class Throughput(ThroughputMonitor):
         UserError: window_size below 2.
     """
 
-    def __init__(self, window_size: int = 50) -> None:
+    def __init__(self, window_size: Annotated[int, Range(2)] = 50) -> None:
         whole_number("callbacks.throughput.window_size", window_size, 2)
         super().__init__(batch_size_fn=len, window_size=window_size)
         self._trained = 0
@@ -76,7 +76,7 @@ class DataWait(Callback):
         UserError: every_n_steps below 1.
     """
 
-    def __init__(self, every_n_steps: int = 50, bottleneck: float = 0.3) -> None:
+    def __init__(self, every_n_steps: Count = 50, bottleneck: NotNegative = 0.3) -> None:
         self.every_n_steps = whole_number("callbacks.data_wait.every_n_steps", every_n_steps, 1)
         self.bottleneck = bottleneck
         self._warned = False

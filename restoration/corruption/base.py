@@ -1,12 +1,12 @@
 """The interface of a corruption: random parameters, and the operator that uses them."""
 
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from restoration.errors import UserError
+from restoration.errors import Share, UserError
 from restoration.keyed import fold, uniform
 
 # Tensors whose first dimension is the image, on the CPU; compositions nest them by name.
@@ -57,7 +57,9 @@ class Corruption:
         UserError: the strength is not a number in [0, 1], or the severity is neither.
     """
 
-    def __init__(self, operator: Operator, strength: float = 1.0, severity: str = "uniform") -> None:
+    def __init__(
+        self, operator: Operator, strength: Share = 1.0, severity: Literal["uniform", "fixed"] = "uniform"
+    ) -> None:
         if not isinstance(strength, int | float) or not 0 <= strength <= 1:
             raise UserError(f"corruption.strength={strength}: it must be a number in [0, 1]")
         if severity not in ("uniform", "fixed"):

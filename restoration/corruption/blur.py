@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from restoration.corruption.base import Operator, Parameters
+from restoration.errors import NotNegative
 from restoration.keyed import fold, uniform
 
 # The kernel is 19×19 at 64 pixels.
@@ -43,7 +44,7 @@ class MotionBlur(Blur):
         length: the segment's length at severity 1, pixels of a 64-pixel image.
     """
 
-    def __init__(self, length: float = 14.0) -> None:
+    def __init__(self, length: NotNegative = 14.0) -> None:
         self.length = length
 
     def sample(self, severity: Tensor, keys: Tensor, size: tuple[int, int]) -> Parameters:
@@ -69,7 +70,7 @@ class GaussianBlur(Blur):
         sigma: the kernel's standard deviation at severity 1, pixels of a 64-pixel image.
     """
 
-    def __init__(self, sigma: float = 3.0) -> None:
+    def __init__(self, sigma: NotNegative = 3.0) -> None:
         self.sigma = sigma
 
     def sample(self, severity: Tensor, keys: Tensor, size: tuple[int, int]) -> Parameters:

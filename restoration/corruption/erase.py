@@ -1,11 +1,13 @@
 """Erased regions: one rectangle, or cells of a coarse grid."""
 
 import math
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
 from restoration.corruption.base import Operator, Parameters
+from restoration.errors import Positive, Range, Share
 from restoration.keyed import fold, uniform
 
 
@@ -17,7 +19,7 @@ class Erase(Operator):
         aspect: bounds of height / width, which is drawn log-uniformly.
     """
 
-    def __init__(self, area: float = 0.3, aspect: tuple[float, float] = (0.3, 3.3)) -> None:
+    def __init__(self, area: Share = 0.3, aspect: tuple[Positive, Positive] = (0.3, 3.3)) -> None:
         self.area = area
         self.aspect = aspect
 
@@ -54,7 +56,7 @@ class BlockMask(Operator):
         share: the share of the cells erased at severity 1.
     """
 
-    def __init__(self, cells: int = 8, share: float = 0.75) -> None:
+    def __init__(self, cells: Annotated[int, Range(1, 1024)] = 8, share: Share = 0.75) -> None:
         self.cells = cells
         self.share = share
 

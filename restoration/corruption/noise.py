@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from restoration.corruption.base import Operator, Parameters
+from restoration.errors import NotNegative, Share
 from restoration.keyed import fold, normal, uniform
 
 
@@ -14,7 +15,7 @@ class GaussianNoise(Operator):
         sigma: standard deviation at severity 1, for images in [0, 1].
     """
 
-    def __init__(self, sigma: float = 0.5) -> None:
+    def __init__(self, sigma: NotNegative = 0.5) -> None:
         self.sigma = sigma
 
     def sample(self, severity: Tensor, keys: Tensor, size: tuple[int, int]) -> Parameters:
@@ -34,7 +35,7 @@ class SaltPepper(Operator):
         share: the share of replaced pixels at severity 1.
     """
 
-    def __init__(self, share: float = 0.5) -> None:
+    def __init__(self, share: Share = 0.5) -> None:
         self.share = share
 
     def sample(self, severity: Tensor, keys: Tensor, size: tuple[int, int]) -> Parameters:

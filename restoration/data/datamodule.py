@@ -4,7 +4,7 @@ from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from restoration.batch import Batch
 from restoration.corruption import Corruption
 from restoration.data.decode import Source
 from restoration.data.store import Store, decode_once
-from restoration.errors import UserError, whole_number
+from restoration.errors import Count, Range, UserError, whole_number
 from restoration.keyed import fold, permutation, uniform
 
 PROTOCOL = 1
@@ -108,11 +108,11 @@ class RestorationDataModule(LightningDataModule):
     """
 
     corruption: Corruption
-    image_size: int = 64
-    batch_size: int = 64
-    eval_batch_size: int = 128
-    device: str = "cpu"
-    seed: int = 0
+    image_size: Annotated[int, Range(1, 4096)] = 64
+    batch_size: Count = 64
+    eval_batch_size: Count = 128
+    device: Literal["cpu", "cuda"] = "cpu"
+    seed: Annotated[int, Range(0, 2**32 - 1)] = 0
 
     def __post_init__(self) -> None:
         super().__init__()

@@ -8,8 +8,10 @@ Their power spectrum falls faster than that of photographs (exponent −3.0 agai
 
 import functools
 import math
+import os
 from dataclasses import dataclass
 from itertools import starmap
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -20,7 +22,7 @@ from tqdm import tqdm
 from restoration.data.datamodule import RestorationDataModule
 from restoration.data.decode import parallel
 from restoration.data.store import Store
-from restoration.errors import UserError
+from restoration.errors import Range, UserError
 from restoration.keyed import fold, normal, uniform
 
 SUPERSAMPLING = 3  # each pixel is the mean of 3 x 3 samples
@@ -33,6 +35,7 @@ CHUNK = 64  # images per task
 
 # First index of each split; far enough apart that splits cannot overlap.
 STARTS = {"train": 0, "selection": 100_000_000, "test": 200_000_000}
+Images = Annotated[int, Range(1, STARTS["selection"])]
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
@@ -47,9 +50,9 @@ class DeadLeaves(RestorationDataModule):
         UserError: there are too few or too many images.
     """
 
-    train_images: int = 8192
-    selection_images: int = 256
-    test_images: int = 1000
+    train_images: Images = 8192
+    selection_images: Images = 256
+    test_images: Images = 1000
     image_seed: int = 0
 
     def __post_init__(self) -> None:
@@ -59,10 +62,22 @@ class DeadLeaves(RestorationDataModule):
             if not 1 <= count <= STARTS["selection"]:
                 raise UserError(f"data.{split}_images={count}: it must be in 1 … {STARTS['selection']:,}")
 
+        needed, memory = sum(self.counts.values()) * self.image_size**2 * 3, physical_memory()
+        if needed > memory:
+            raise UserError(
+                f"data.train_images={self.train_images} (and the others) of data.image_size={self.image_size} take "
+                f"{needed / 1e9:,.0f} GB, more than the memory of {memory / 1e9:,.0f} GB; make one smaller"
+            )
+
     def load_splits(self) -> dict[str, Store]:
         index = np.concatenate([STARTS[split] + np.arange(count) for split, count in self.counts.items()])
         images = dead_leaves(index, self.image_size, self.image_seed)
         return Store(images, index).split(self.counts)
+
+
+def physical_memory() -> int:
+    """Bytes of memory of this machine."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def dead_leaves(index: np.ndarray, size: int, seed: int) -> np.ndarray:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from restoration.errors import Width
 from restoration.estimator.base import Estimate, Estimator
 
 # log of a typical error: about what blur at severity ½ leaves.
@@ -44,7 +45,7 @@ class Blind(Estimator):
         width: channels.
     """
 
-    def __init__(self, width: int = 32) -> None:
+    def __init__(self, width: Width = 32) -> None:
         super().__init__()
         self.hole = HoleHead(width)
         self.features = nn.Sequential(

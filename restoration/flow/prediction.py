@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from restoration.errors import Share
 from restoration.flow.field import ConditionalField
 from restoration.flow.path import column, precondition
 
@@ -24,7 +25,7 @@ class CleanPrediction(ConditionalField):
             minimiser does not change; without it the last times, where the error is smallest, dominate the loss.
     """
 
-    floor: float = 0.3
+    floor: Share = 0.3
 
     def clean(self, x_t: Tensor, t: Tensor, r: Tensor | None = None) -> Tensor:
         """x̂_1; with r, the point at t = 1 of the straight line from x_t through x_r."""

@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
-from restoration.errors import UserError
+from restoration.errors import NotNegative, UserError
 from restoration.estimator import Estimate
 from restoration.flow.path import to_image, to_model
 
@@ -20,7 +20,7 @@ class Source(ABC):
         UserError: a negative σ.
     """
 
-    def __init__(self, sigma: float) -> None:
+    def __init__(self, sigma: NotNegative) -> None:
         if sigma < 0:
             raise UserError(f"source.sigma={sigma}: it must not be negative")
         self.noise_level = sigma
@@ -52,7 +52,7 @@ class Degraded(Source):
             step.
     """
 
-    def __init__(self, sigma: float = 0.5) -> None:
+    def __init__(self, sigma: NotNegative = 0.5) -> None:
         super().__init__(sigma)
 
     def mean(self, degraded: Tensor, estimate: Estimate) -> Tensor:
@@ -83,7 +83,7 @@ class PosteriorMean(nn.Module, Source):
         sigma: PMRF's 0.1 on the [0, 1] scale is 0.2 here.
     """
 
-    def __init__(self, restorer: nn.Module, sigma: float = 0.2) -> None:
+    def __init__(self, restorer: nn.Module, sigma: NotNegative = 0.2) -> None:
         nn.Module.__init__(self)
         Source.__init__(self, sigma)
         self.restorer = restorer.requires_grad_(False)

@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor
 
-from restoration.errors import UserError
+from restoration.errors import NotNegative, Share, UserError
 from restoration.keyed import uniform
 
 
@@ -20,7 +20,7 @@ class TimeSampler(ABC):
         UserError: a share outside [0, 1].
     """
 
-    def __init__(self, start_share: float = 0.1) -> None:
+    def __init__(self, start_share: Share = 0.1) -> None:
         if not 0 <= start_share <= 1:
             raise UserError(f"start_share={start_share}: it must lie in [0, 1]")
         self.start_share = start_share
@@ -57,7 +57,7 @@ class LogitNormal(TimeSampler):
         start_share: as in `TimeSampler`.
     """
 
-    def __init__(self, mean: float = 0.0, std: float = 1.0, start_share: float = 0.1) -> None:
+    def __init__(self, mean: float = 0.0, std: NotNegative = 1.0, start_share: Share = 0.1) -> None:
         super().__init__(start_share)
         self.mean = mean
         self.std = std

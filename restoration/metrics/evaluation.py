@@ -4,13 +4,13 @@ import sys
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
 
 from restoration.batch import Batch
-from restoration.errors import UserError, whole_number
+from restoration.errors import NFE, Count, Range, UserError, whole_number
 from restoration.metrics.classical import biharmonic_fill, diffusion_fill, mean_fill
 from restoration.metrics.collector import Collector
 from restoration.metrics.frechet import FrechetDistance
@@ -57,12 +57,12 @@ class Evaluation:
 
     def __init__(
         self,
-        images: int | None = 1000,
-        nfe: Sequence[int] | int = (1, 8),
-        samples: int = 1,
-        spread_samples: int = 8,
-        spread_images: int = 64,
-        reference: int | None = None,
+        images: Count | None = 1000,
+        nfe: Sequence[NFE] | NFE = (1, 8),
+        samples: Annotated[int, Range(1, 1000)] = 1,
+        spread_samples: Annotated[int, Range(0, 1000)] = 8,
+        spread_images: Annotated[int, Range(0)] = 64,
+        reference: NFE | None = None,
         seed: int = 0,
         frechet: FrechetDistance | None = None,
         dtype: torch.dtype | None = None,

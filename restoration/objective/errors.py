@@ -5,6 +5,8 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor
 
+from restoration.errors import Positive, Share
+
 
 class PixelError(ABC):
     """How far two images are apart."""
@@ -31,7 +33,7 @@ class AdaptiveSquaredError(PixelError):
         floor: c, of the mean over pixels, in the flow's space.
     """
 
-    def __init__(self, power: float = 0.5, floor: float = 1e-3) -> None:
+    def __init__(self, power: Share = 0.5, floor: Positive = 1e-3) -> None:
         self.power = power
         self.floor = floor
 
@@ -47,7 +49,7 @@ class LogSquaredError(PixelError):
         floor: added to the squared difference, in the flow's space; smaller errors count little.
     """
 
-    def __init__(self, floor: float = 1e-4) -> None:
+    def __init__(self, floor: Positive = 1e-4) -> None:
         self.floor = floor
 
     def __call__(self, prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
@@ -63,7 +65,7 @@ class RegionLogSquaredError(PixelError):
         floor: as in `LogSquaredError`.
     """
 
-    def __init__(self, floor: float = 1e-4) -> None:
+    def __init__(self, floor: Positive = 1e-4) -> None:
         self.floor = floor
 
     def __call__(self, prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:

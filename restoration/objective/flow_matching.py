@@ -1,9 +1,12 @@
 """Flow matching on the straight path."""
 
+from typing import Annotated
+
 import torch
 from torch import Tensor
 
 from restoration.batch import Batch
+from restoration.errors import NotNegative, Range
 from restoration.flow import ConditionalField, TimeSampler, interpolate, to_model
 from restoration.keyed import fold
 from restoration.objective.base import Term, TermValue
@@ -32,9 +35,9 @@ class FlowMatching(Term):
         time: TimeSampler,
         error: PixelError,
         start_error: PixelError | None = None,
-        start_weight: float = 1.0,
-        draws: int = 1,
-        bins: int = 4,
+        start_weight: NotNegative = 1.0,
+        draws: Annotated[int, Range(1, 1000)] = 1,
+        bins: Annotated[int, Range(1, 1000)] = 4,
     ) -> None:
         super().__init__()
         self.time = time

@@ -11,17 +11,45 @@ from restoration.data.datamodule import RestorationDataModule
 from restoration.errors import UserError
 from restoration.restorer import Restorer
 from restoration.run.hardware import usable_device
-from restoration.run.keys import changed
-from restoration.run.overrides import Overrides
+from restoration.run.keys import changed, check_values
+from restoration.run.overrides import Overrides, leaves
 
 # Groups of the training config that an evaluation reads beside the restorer's own.
 _NEEDED = ("data", "corruption", "evaluation", "trainer", "run")
+
+
+# Arguments that say where an allowed class writes.
+_WRITES = ("dirpath", "save_dir", "default_root_dir")
 
 
 def best_checkpoint(folder: Path) -> Path:
     """The weights of a run that are evaluated: the best, else the last; `final.ckpt` if it keeps neither."""
     files = [folder / "checkpoints" / f"{name}.ckpt" for name in ("best", "last", "final")]
     return next((file for file in files if file.is_file()), files[-1])
+
+
+def check_places(config: dict[str, Any], folder: Path | None = None) -> None:
+    """Refuses a checkpoint's config that would write to a place which nobody here has named.
+
+    Places are the run folder, the working directory, folders that already hold decoded images, and what the command
+    line gives.
+
+    Args:
+        config: of a checkpoint, in plain containers.
+        folder: of the run that it continues; None if only its data are used.
+
+    Raises:
+        UserError: names the key.
+    """
+    overrides = Overrides()
+    for key, value in leaves(config):
+        name, data = key.rpartition(".")[2], key == "data.root"
+        if not (data or (folder and name in _WRITES)) or not isinstance(value, str) or overrides.given(key):
+            continue
+        place = Path(value).resolve()
+        inside = place.is_relative_to((Path.cwd() if data or folder is None else folder).resolve())
+        if not inside and not (data and any(place.glob(".store-*"))):
+            raise UserError(f"the checkpoint would write to {key}={value}; if that is right, give {key}={value} too")
 
 
 def open_checkpoint(config: DictConfig) -> tuple[Restorer, dict[str, Any], RestorationDataModule]:
@@ -48,6 +76,8 @@ def open_checkpoint(config: DictConfig) -> tuple[Restorer, dict[str, Any], Resto
             trained["run"][group] = HydraConfig.get().runtime.choices[group]
     for group in ("data", "corruption", "sampler"):
         trained[group] = changed(trained[group], config[group], group)
+    check_values(trained)
+    check_places(trained)
     restorer.sampler = instantiate(trained["sampler"])
     data: RestorationDataModule = instantiate(trained["data"], corruption=instantiate(trained["corruption"]))
     data.prepare_data()

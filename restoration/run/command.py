@@ -22,7 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 from restoration.checkpoint_file import reason
 from restoration.errors import UserError
 from restoration.run.isolation import isolated
-from restoration.run.keys import allow_any_key, check_keys, reference_config
+from restoration.run.keys import allow_any_key, check_keys, check_values, reference_config
 from restoration.run.sweep import JobError, sweep_end
 
 log = logging.getLogger(__name__)
@@ -140,6 +140,7 @@ def hydra_command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], C
         @functools.wraps(task)
         def checked(config: DictConfig) -> Any:
             check_keys(config, reference_config())
+            check_values(config)
             return task(config)
 
         composed = hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(command(checked))

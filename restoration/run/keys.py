@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import hydra
 from hydra import compose
@@ -17,7 +17,8 @@ from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
-from restoration.errors import UserError
+from restoration.arguments import check_arguments
+from restoration.errors import NFE, Count, Positive, Range, UserError
 from restoration.run.overrides import Overrides, leaves
 
 # `get_object` logs the errors that it raises.
@@ -25,6 +26,21 @@ logging.getLogger(get_object.__module__).setLevel(logging.CRITICAL)
 
 # Where the code that imports a `_target_` is.
 _LOADERS = ("<frozen importlib", *(str(Path(file).parent) for file in (importlib.__file__, hydra.__file__) if file))
+
+# Values of keys that no `_target_` takes, in all commands.
+_VALUES: dict[str, Any] = {
+    **{"name": str | int | float, "folder": str, "seed": Annotated[int, Range(0, 2**32 - 1)], "compile": bool},
+    **{"validations": Count, "budget": {"images": Count}, "checkpoint": str, "output": str | None, "tune": bool},
+    **{"split": Literal["test", "selection"], "device": str, "overwrite": bool, "nfe": NFE | None, "images": Count},
+    **{"reference": NFE, "frechet": {"model": str | None, "weights": str | None, "stem": str | None}},
+    **{"input": str, "tile": Count, "overlap": Annotated[int, Range(0)] | None, "batch_size": Count},
+    **{"max_megapixels": Positive, "resume": bool | Literal["auto"]},
+    **dict.fromkeys(
+        ("data", "corruption", "estimator", "backbone", "source", "prediction", "sampler", "objective", "optimizer")
+        + ("schedule", "callbacks", "trainer", "logger", "evaluation", "run"),
+        {},
+    ),
+}
 
 # Keys that hold a file or a folder.
 PATHS = (
@@ -135,6 +151,12 @@ def check_keys(config: DictConfig, reference: DictConfig) -> None:
             files = [f"{group}={choices[group]}" for group in ("experiment", "ablation") if choices.get(group)]
         origin = f" (from the file of {' or '.join(files)})" if files else ""
         raise UserError(f"unknown key {path!r}{origin}{hint}")
+
+
+def check_values(config: Any) -> None:
+    """Refuse values of the wrong type, or out of range. UserError names the first key, and what is possible."""
+    plain = OmegaConf.to_container(config, resolve=False) if OmegaConf.is_config(config) else config
+    check_arguments(plain, hints=_VALUES)  # type: ignore[arg-type]
 
 
 def changed(trained: Any, asked: DictConfig, group: str) -> dict[str, Any]:

@@ -11,9 +11,10 @@ from hydra.types import RunMode
 from lightning.pytorch import Trainer
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from restoration.checkpoint_file import read_checkpoint
 from restoration.errors import UserError, whole_number
-from restoration.restorer import read_checkpoint
 from restoration.run.hardware import resolve_precision
+from restoration.run.keys import check_values
 from restoration.run.overrides import Overrides
 
 log = logging.getLogger(__name__)
@@ -48,6 +49,7 @@ def resolve(config: DictConfig) -> dict[str, Any]:
     Raises:
         UserError: a value is missing or out of range.
     """
+    check_values(config)
     with open_dict(config):
         _check(config)
         if isinstance(config.evaluation.nfe, int):
@@ -68,15 +70,7 @@ def _check(config: DictConfig) -> None:
                 f"trainer.{name} would be ignored; loggers and callbacks are set in the groups logger and callbacks, "
                 "such as logger.wandb=null or callbacks.early_stopping=null"
             )
-    whole_number("validations", config.validations, 1)
-    whole_number("data.batch_size", config.data.batch_size, 1)
     whole_number("trainer.accumulate_grad_batches", _accumulated(config), 1)
-    # Only the evaluation, or the use of the checkpoint, would meet these.
-    if "nfe" in config.sampler:
-        whole_number("sampler.nfe", config.sampler.nfe, 1)
-    nfe = config.evaluation.nfe
-    for number in nfe if OmegaConf.is_list(nfe) and len(nfe) else [nfe]:
-        whole_number("evaluation.nfe", number, 1)
     # Lightning refuses a bar without permission, and shows its own in place of none.
     bar = config.callbacks.get("progress_bar")
     if bar is None:

@@ -8,9 +8,9 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from restoration.checkpoint_file import DamagedFileError, check
+from restoration.checkpoint_file import DamagedFileError, check, read_checkpoint
 from restoration.errors import UserError
-from restoration.restorer import read_checkpoint
+from restoration.run.checkpoint import check_places
 from restoration.run.lock import is_first
 from restoration.run.overrides import Overrides, below, leaves
 from restoration.run.resolve import run_label
@@ -35,8 +35,6 @@ def last_checkpoint(config: DictConfig, folder: Path) -> Path | None:
         UserError: resume is none of true, false and auto; the folder holds a run and resume=false, or there is none and
             resume=true; every checkpoint is damaged.
     """
-    if config.resume not in (True, False, "auto"):
-        raise UserError(f"resume={config.resume} must be true, false or auto (starts, or continues if there is a run)")
     checkpoints = folder / "checkpoints"
     begun = [path for path in (checkpoints / "last.ckpt", checkpoints / "previous.ckpt") if path.exists()]
     if not config.resume:
@@ -116,6 +114,8 @@ def resumed(config: DictConfig, checkpoint: Path, folder: Path) -> DictConfig:
     for key, value in leaves(carried):
         if isinstance(value, str) and value.startswith(former):
             OmegaConf.update(begun, key, str(folder) + value.removeprefix(former))
+    begun.folder = str(folder)
+    check_places(OmegaConf.to_container(begun), folder)  # type: ignore[arg-type]
     overrides = Overrides()
     if overrides.ablations and (other := "+".join(overrides.ablations)) != begun.run.ablation:
         raise UserError(f"resume: this run has ablation={begun.run.ablation}, not {other}; leave it out")

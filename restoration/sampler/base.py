@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor
 
-from restoration.errors import UserError
+from restoration.errors import NFE, NotNegative, Positive, UserError
 from restoration.flow import Field, column
 from restoration.flow.tiling import by_rows
 
@@ -32,7 +32,7 @@ class Sampler(ABC):
     evaluations: int
     order: int
 
-    def __init__(self, nfe: int = 8, warp: tuple[float, float] = (1.0, 1.0), keep: float = 0.15) -> None:
+    def __init__(self, nfe: NFE = 8, warp: tuple[Positive, Positive] = (1.0, 1.0), keep: NotNegative = 0.15) -> None:
         if keep < 0:
             raise UserError(f"sampler.keep={keep}: it must not be negative")
         if len(warp) != 2 or min(warp) <= 0:
@@ -69,6 +69,10 @@ class Sampler(ABC):
             x = (self.step if number < whole else euler_step)(field, x, t, t_next)
         self.reset()
         return x
+
+    def check_nfe(self, nfe: int) -> None:
+        """UserError if some steps of so many evaluations have no length."""
+        self.time_grid(sum(divmod(nfe, self.evaluations)))
 
     def time_grid(self, steps: int) -> list[float]:
         """The steps + 1 times from 0 to 1 between which steps are taken, ascending.

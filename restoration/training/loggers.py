@@ -8,7 +8,7 @@ import warnings
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import wandb
@@ -78,7 +78,7 @@ def wandb_logger(
     group: str | None = None,
     job_type: str | None = None,
     tags: Sequence[str] = (),
-    mode: str = "auto",
+    mode: Literal["auto", "online", "offline", "disabled"] = "auto",
 ) -> WandbLogger:
     """Starts a W&B run and returns Lightning's logger of it; `log_hyperparams` gives the run its config.
 

@@ -2,6 +2,8 @@
 
 import math
 
+from restoration.errors import Share
+
 
 class Cosine:
     """Half a cosine from the peak to a share of it, after a linear warm-up (Loshchilov & Hutter 2017, "SGDR").
@@ -11,7 +13,7 @@ class Cosine:
         final: the factor at the end; 1 keeps the peak.
     """
 
-    def __init__(self, warmup: float = 0.03, final: float = 0.02) -> None:
+    def __init__(self, warmup: Share = 0.03, final: Share = 0.02) -> None:
         self.warmup = warmup
         self.final = final
 

@@ -88,12 +88,12 @@ def test_two_damaged_checkpoints_are_refused(copied: Path, capsys: pytest.Captur
 @pytest.mark.parametrize(
     "more, said",
     [
-        ("resume=yes_please", "resume=yes_please must be true, false or auto"),
+        ("resume=yes_please", "resume=yes_please must be true or false or auto"),
         ("resume=true", "resume=true, but there is no "),
-        ("sampler.nfe=banana", "sampler.nfe=banana must be a whole number, at least 1"),
-        ("sampler.nfe=-1", "sampler.nfe=-1 must be a whole number, at least 1"),
-        ("sampler.nfe=null", "sampler.nfe=None must be a whole number, at least 1"),
-        ("evaluation.nfe=[1,0]", "evaluation.nfe=0 must be a whole number, at least 1"),
+        ("sampler.nfe=banana", "sampler.nfe=banana must be a whole number from 1 to 1,000"),
+        ("sampler.nfe=-1", "sampler.nfe=-1 must be a whole number from 1 to 1,000"),
+        ("sampler.nfe=null", "sampler.nfe=null must be a whole number from 1 to 1,000"),
+        ("evaluation.nfe=[1,0]", "evaluation.nfe[1]=0 must be a whole number from 1 to 1,000"),
         (
             "callbacks.staged_unfreezing.learning_rates.new=fast",
             "callbacks.staged_unfreezing.learning_rates.new=fast must be a number above 0",

@@ -211,7 +211,7 @@ def test_hydra_full_error_shows_the_traceback_of_a_user_error(desk: Path, capsys
         ("callbacks.own._target_=restoraton.callbacks.EMA", "callbacks.own._target_=restoraton.callbacks.EMA does not"),
         ("callbacks.ema._target_=restoration.calbacks.EMA", "callbacks.ema._target_=restoration.calbacks.EMA does not"),
         ("callbacks.ema._target_=restoration.callbacks.Emma", "callbacks.ema._target_=restoration.callbacks.Emma does"),
-        ("optimizer.lr=-1", "Invalid learning rate: -1"),
+        ("optimizer.lr=-1", "optimizer.lr=-1 must be a number from 0 up"),
         ("trainer.limit_train_batches=7.5", "lightning.pytorch.trainer.trainer.Trainer: You have passed invalid value"),
     ],
 )
