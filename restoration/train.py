@@ -18,6 +18,7 @@ from hydra.types import RunMode
 from hydra.utils import instantiate
 from lightning.pytorch import Callback, Trainer, seed_everything
 from lightning.pytorch.loggers import Logger, WandbLogger
+from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from omegaconf import DictConfig, OmegaConf, open_dict
 
@@ -32,7 +33,7 @@ from restoration.report.write import describe, write_results
 from restoration.restorer import Restorer, self_contained
 from restoration.run.command import hydra_command
 from restoration.run.fit import continuation, fit
-from restoration.run.hardware import autocast_dtype
+from restoration.run.hardware import autocast_dtype, first_process
 from restoration.run.keys import check_ablations
 from restoration.run.resolve import describe_run, devices, resolve
 from restoration.run.resume import finished, last_checkpoint, resumed
@@ -73,7 +74,8 @@ def train(config: DictConfig) -> Report | None:
     if checkpoint is not None and config.resume == "auto" and (said := finished(resolved, checkpoint, folder)):
         log.info(said)
         return None
-    OmegaConf.save(OmegaConf.create(resolved), folder / "config.yaml")
+    if first_process():
+        OmegaConf.save(OmegaConf.create(resolved), folder / "config.yaml")
 
     run = build(resolved, folder)
     if checkpoint is not None:
@@ -195,8 +197,12 @@ def configure_logging() -> None:
         ".*does not have many workers.*",  # gathering from the store is faster without
         ".*dataloader is not resumable.*",  # the sampler is: it starts at the interrupted batch
         ".*isinstance\\(treespec, LeafSpec\\).*",  # between Lightning and torch
+        ".*sync_dist=True.*",  # image_quality sums over ranks itself
     ):
         warnings.filterwarnings("ignore", message=message)
+    if not first_process():
+        rank_zero_only.rank = 1  # the trainer, which knows the number, is made after the loggers
+        logging.getLogger().setLevel(logging.WARNING)
 
 
 @hydra_command("train")
@@ -214,6 +220,8 @@ def main(config: DictConfig) -> None:
             show([report])
         print(f"run folder: {report.folder}\nimages: {report.folder / 'images' / 'grid.png'}")
     except (SIGTERMException, KeyboardInterrupt):
+        if not first_process():
+            return  # the first one tells; Lightning would kill it for another's status
         log.warning("stopped; continue with: python -m restoration.train %s", continuation(config))
         raise
     finally:

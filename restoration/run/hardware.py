@@ -1,6 +1,7 @@
-"""What the hardware decides: precision and device."""
+"""What the hardware decides: precision, device, and which process this is."""
 
 import logging
+import os
 
 import torch
 
@@ -44,6 +45,15 @@ def autocast_dtype(precision: str | int) -> torch.dtype | None:
     if "mixed" not in str(precision):
         return None
     return torch.float16 if str(precision).startswith("16") else torch.bfloat16
+
+
+def first_process() -> bool:
+    """Whether this is the first process of a run, by the variables of Slurm, torchrun and Lightning.
+
+    Only the first one writes to the run folder. The trainer knows it too, but exists later.
+    """
+    ranks = ("SLURM_PROCID", "RANK", "GROUP_RANK", "NODE_RANK", "LOCAL_RANK")
+    return all(os.environ.get(name, "0") == "0" for name in ranks)
 
 
 def usable_device(name: str) -> torch.device:
