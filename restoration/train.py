@@ -37,6 +37,7 @@ from restoration.run.hardware import autocast_dtype, first_process
 from restoration.run.keys import check_ablations
 from restoration.run.resolve import describe_run, devices, resolve
 from restoration.run.resume import finished, last_checkpoint, resumed
+from restoration.run.stopping import in_slurm_job
 from restoration.training.module import RestorationModule
 from restoration.trust import named
 
@@ -220,8 +221,8 @@ def main(config: DictConfig) -> None:
             show([report])
         print(f"run folder: {report.folder}\nimages: {report.folder / 'images' / 'grid.png'}")
     except (SIGTERMException, KeyboardInterrupt):
-        if not first_process():
-            return  # the first one tells; Lightning would kill it for another's status
+        if not (first_process() or in_slurm_job()):
+            return  # the first one tells; Lightning would kill it for another's exit status
         log.warning("stopped; continue with: python -m restoration.train %s", continuation(config))
         raise
     finally:

@@ -21,6 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 from restoration.checkpoint_file import reason
 from restoration.errors import UserError
 from restoration.run.keys import allow_any_key, check_keys, reference_config
+from restoration.run.stopping import in_slurm_job, leave_to_slurm
 
 log = logging.getLogger(__name__)
 
@@ -87,7 +88,9 @@ def command(task: Callable[..., Any]) -> Callable[..., Any]:
     def run(*arguments: Any) -> Any:
         try:
             return task(*arguments)
-        except SIGTERMException:
+        except SIGTERMException as stop:
+            if in_slurm_job():
+                leave_to_slurm(*stop.args)
             sys.exit(143)
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)

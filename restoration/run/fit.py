@@ -8,46 +8,20 @@ import threading
 from pathlib import Path
 from typing import Any
 
-import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
+from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from omegaconf import DictConfig, OmegaConf
 
+from restoration.run.stopping import StopTogether, in_slurm_job
 from restoration.trust import named
 
 log = logging.getLogger(__name__)
 
 # Packages whose code a checkpoint of this project may name without `trust=`.
 _LIBRARIES = ("restoration", "torch", "lightning")
-
-
-class _StopTogether(Callback):
-    """Ends all ranks after the same batch when one of them gets SIGTERM or Ctrl-C.
-
-    Lightning's handler starts a collective operation at once, in the middle of whatever the ranks are doing.
-    """
-
-    def __init__(self) -> None:
-        self.number = 0
-
-    def _note(self, number: int, frame: Any) -> None:
-        self.number = number
-        signal.signal(signal.SIGINT, signal.default_int_handler)  # a second Ctrl-C does not wait
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._note)  # the trainer restores the handlers of before
-
-    def _agree(self, trainer: Trainer, *_: Any) -> None:
-        number = torch.tensor(self.number, device=trainer.strategy.root_device)
-        self.number = int(trainer.strategy.reduce(number, reduce_op="max"))
-        if self.number:
-            trainer._signal_connector.received_sigterm = True
-
-    on_train_batch_end = on_validation_batch_end = _agree  # type: ignore[assignment]
 
 
 def fit(trainer: Trainer, module: LightningModule, data: LightningDataModule, checkpoint: Path | None) -> None:
@@ -65,8 +39,8 @@ def fit(trainer: Trainer, module: LightningModule, data: LightningDataModule, ch
         stopped.append(number)
         signal.raise_signal(signal.SIGTERM)
 
-    together = _StopTogether()
-    if trainer.world_size > 1:
+    together = StopTogether()
+    if trainer.world_size > 1 or in_slurm_job():
         trainer.callbacks.insert(0, together)  # type: ignore[attr-defined]
     handled = trainer.world_size == 1 and threading.current_thread() is threading.main_thread()
     former = signal.signal(signal.SIGINT, stop) if handled else None
@@ -75,14 +49,14 @@ def fit(trainer: Trainer, module: LightningModule, data: LightningDataModule, ch
     except SIGTERMException:
         if stopped or together.number == signal.SIGINT:
             raise KeyboardInterrupt from None
-        raise
+        raise SIGTERMException(together.number) from None
     except SystemExit as ended:  # what Lightning makes of KeyboardInterrupt
         raise (KeyboardInterrupt if isinstance(ended.__context__, KeyboardInterrupt) else ended) from None
     finally:
         if handled:
             signal.signal(signal.SIGINT, former)
     if trainer.received_sigterm or together.number:  # in the last step
-        raise KeyboardInterrupt if stopped or together.number == signal.SIGINT else SIGTERMException
+        raise KeyboardInterrupt if stopped or together.number == signal.SIGINT else SIGTERMException(together.number)
     for callback in trainer.early_stopping_callbacks:
         if isinstance(callback, EarlyStopping) and callback.wait_count >= callback.patience:
             log.info(

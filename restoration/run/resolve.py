@@ -135,9 +135,12 @@ def devices(trainer: Mapping[Any, Any]) -> int:
     chosen = {name: trainer[name] for name in names if name in trainer}
     try:
         made = Trainer(**chosen, logger=False, enable_checkpointing=False, enable_progress_bar=False)
+        environment = made._accelerator_connector.cluster_environment
+        environment.validate_settings(made.num_devices, made.num_nodes)
     except (ValueError, RuntimeError, MisconfigurationException) as error:
         raise UserError(f"trainer: {str(error).splitlines()[0]}") from error
-    if made.strategy.launcher is not None and HydraConfig.get().mode == RunMode.MULTIRUN:
+    alone = made.world_size == 1 or environment.creates_processes_externally
+    if not alone and HydraConfig.get().mode == RunMode.MULTIRUN:
         raise UserError(
             f"a sweep (-m) cannot start {made.world_size} processes per job; use trainer.devices=1, or "
             "hydra/launcher=slurm with hydra.launcher.tasks_per_node"
