@@ -53,10 +53,6 @@ def test_the_job_script_is_the_golden_one(desk: Path, monkeypatch: pytest.Monkey
 @pytest.mark.parametrize("launcher", ["submitit_local", "joblib"])
 def test_two_jobs_on_this_machine(launcher: str, desk: Path):
     given = [*TINY, "evaluation.nfe=[1]", "trainer.max_steps=2", "resume=auto", "seed=0,1"]
-    job = [*given, f"hydra/launcher={launcher}"]
-    for _ in range(2):  # the second start finds both done
-        assert run_command(main, *job, flags=["-m"]) == 0
-        found = sorted(Path("outputs/blur_erase/run").glob("*/metrics.json"))
-        assert len(found) == 2
-    logs = [path.with_name("train.log").read_text() for path in found]
-    assert all(log.count("2 steps, validation every") == 1 and "this run is done" in log for log in logs)
+    assert run_command(main, *given, f"hydra/launcher={launcher}", flags=["-m"]) == 0
+    found = sorted(Path("outputs/blur_erase/run").glob("*/metrics.json"))
+    assert len(found) == 2 and all((path.parent / "checkpoints" / "last.ckpt").is_file() for path in found)
