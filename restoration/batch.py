@@ -1,6 +1,6 @@
 """The batch that data modules pass to objectives and metrics."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, distributed
@@ -58,7 +58,7 @@ class Batch:
     def first(self, count: int) -> "Batch":
         """The first `count` images."""
         parts = {name: value[:count] for name, value in vars(self).items() if isinstance(value, Tensor | list)}
-        return replace(self, **parts)
+        return Batch(**(vars(self) | parts))
 
     def leading(self, keys: Tensor) -> Tensor:
         """The key int64 () of the first image of all ranks, from this rank's keys (B,). The first rank has it."""

@@ -202,7 +202,7 @@ def configure_logging() -> None:
     ):
         warnings.filterwarnings("ignore", message=message)
     if not first_process():
-        rank_zero_only.rank = 1  # the trainer, which knows the number, is made after the loggers
+        rank_zero_only.rank = 1  # type: ignore[attr-defined]  # the trainer is made after the loggers
         logging.getLogger().setLevel(logging.WARNING)
 
 
@@ -223,7 +223,8 @@ def main(config: DictConfig) -> None:
     except (SIGTERMException, KeyboardInterrupt):
         if not (first_process() or in_slurm_job()):
             return  # the first one tells; Lightning would kill it for another's exit status
-        log.warning("stopped; continue with: python -m restoration.train %s", continuation(config))
+        again = "Slurm starts it again" if in_slurm_job() else None
+        log.warning("stopped; %s", again or f"continue with: python -m restoration.train {continuation(config)}")
         raise
     finally:
         wandb.finish(failed)

@@ -105,7 +105,7 @@ def wandb_logger(
             project=project,
             name=name,
             save_dir=save_dir,
-            id=folder_run_id(save_dir) if rank_zero_only.rank == 0 else None,
+            id=folder_run_id(save_dir) if rank_zero_only.rank == 0 else None,  # type: ignore[attr-defined]
             group=group,
             job_type=job_type,
             tags=list(tags),

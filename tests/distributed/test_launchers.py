@@ -1,4 +1,4 @@
-"""Sweeps through Hydra's launchers: what Slurm is asked for, and two jobs through submitit and joblib on this machine."""
+"""Sweeps through Hydra's launchers: what Slurm is asked for, and two jobs through submitit and joblib."""
 
 import os
 import re
@@ -21,7 +21,7 @@ echo Submitted batch job 7
 """
 
 
-class Submitted(Exception):
+class SubmittedError(Exception):
     """Ends the launcher, which would wait for the jobs."""
 
 
@@ -39,7 +39,7 @@ def test_the_job_script_is_the_golden_one(desk: Path, monkeypatch: pytest.Monkey
     monkeypatch.setenv("PATH", f"{desk / 'bin'}:{os.environ['PATH']}")
 
     def submitted(job: submitit.SlurmJob) -> list[None]:
-        raise Submitted
+        raise SubmittedError
 
     monkeypatch.setattr(submitit.SlurmJob, "results", submitted)
     assert run_command(main, *TINY, *SLURM, "name=sweep", "resume=auto", "seed=0,1", flags=["-m"]) != 0

@@ -83,7 +83,7 @@ def test_two_ranks_are_one_process(one: Path, two: Path):
             if value and not name.startswith(TIMES):
                 assert float(value) == pytest.approx(float(right[name]), rel=1e-5, abs=1e-8), (left["step"], name)
                 compared += 1
-    assert compared > 200 and {"val/loss", "val/psnr", "val/frechet", "train/loss"} <= set(rows(one / RUN)[0])
+    assert compared > 150 and {"val/loss", "val/psnr", "val/frechet", "train/loss"} <= set(rows(one / RUN)[0])
 
 
 @pytest.mark.slow
