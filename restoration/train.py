@@ -223,7 +223,7 @@ def main(config: DictConfig) -> None:
     except (SIGTERMException, KeyboardInterrupt):
         if not (first_process() or in_slurm_job()):
             return  # the first one tells; Lightning would kill it for another's exit status
-        again = "Slurm starts it again" if in_slurm_job() else None
+        again = "it continues if Slurm queues it again" if in_slurm_job() else None
         log.warning("stopped; %s", again or f"continue with: python -m restoration.train {continuation(config)}")
         raise
     finally:

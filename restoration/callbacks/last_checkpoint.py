@@ -101,7 +101,7 @@ class LastCheckpoint(Checkpoint):
         if batch_idx == 0 or self._accumulated(trainer) or self._saved_step == trainer.global_step:
             return
         due = self._owed
-        if self.every_n_minutes is not None and (trainer.world_size == 1 or batch_idx % 25 == 0):
+        if self.every_n_minutes is not None and (trainer.world_size == 1 or trainer.global_step % 25 < 2):
             late = time.monotonic() - self._saved_at >= 60 * self.every_n_minutes
             due = trainer.strategy.reduce_boolean_decision(late, all=False) or due  # clocks of ranks differ
         if due:

@@ -97,8 +97,8 @@ queue
 wait $LAUNCHER
 say "the sweep has ended"
 for job in 0 1; do
-    grep -h -o -E "Starting with|Caught signal SIGUSR2|Requeued job [0-9_]*|DUE TO [A-Z ]*|WARNING stopped|resuming from|completed successfully" \
-        outputs/blur_erase/sweep/.submitit/"${ID}_${job}"_0_log.* | uniq | sed "s/^/    job $job: /"
+    grep -h -o -E "Caught signal SIGUSR2|Requeued job [0-9_]*|DUE TO [A-Z ]*|WARNING stopped|resuming from|completed successfully" \
+        outputs/blur_erase/sweep/.submitit/"${ID}_${job}"_0_log.err | uniq | sed "s/^/    job $job: /"
 done
 "$PYTHON" - << 'END'
 from pathlib import Path
