@@ -4,21 +4,19 @@ python -m restoration.train experiment=blur_erase
 python -m restoration.train -m experiment=blur_erase corruption.strength=0.25,0.5,0.75,1.0
 """
 
-import gc
 import logging
+import math
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 import wandb
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from hydra.utils import instantiate
 from lightning.pytorch import Callback, Trainer, seed_everything
 from lightning.pytorch.loggers import Logger, WandbLogger
-from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from omegaconf import DictConfig, OmegaConf, open_dict
 
@@ -33,10 +31,12 @@ from restoration.report.write import describe, write_results
 from restoration.restorer import Restorer, self_contained
 from restoration.run.command import hydra_command
 from restoration.run.fit import continuation, fit
-from restoration.run.hardware import autocast_dtype, first_process
+from restoration.run.hardware import autocast_dtype, be_quiet, first_process
+from restoration.run.isolation import free_memory
 from restoration.run.keys import check_ablations
+from restoration.run.overrides import Overrides
 from restoration.run.resolve import describe_run, devices, resolve
-from restoration.run.resume import finished, last_checkpoint, resumed
+from restoration.run.resume import done, finished, last_checkpoint, resumed
 from restoration.run.stopping import in_slurm_job
 from restoration.training.module import RestorationModule
 from restoration.trust import named
@@ -60,24 +60,27 @@ def train(config: DictConfig) -> Report | None:
     """One run, from its config to its folder: resolve, build, fit, evaluate.
 
     Returns:
-        The report; None in all but the first of several processes, and after Lightning's fast run.
+        The report, also of a run that is done; None in all but the first of several processes, and after Lightning's
+        fast run.
 
     Raises:
         UserError: something in the config, the data or the folder must be corrected, or the loss was not finite.
     """
     folder = Path(config.folder)
+    if done(config, folder):
+        return done_before(folder)
     checkpoint = last_checkpoint(config, folder)
     if checkpoint is None:
         describe_run(config)
     else:
         config = resumed(config, checkpoint, folder)
     resolved = resolve(config)
-    if checkpoint is not None and config.resume == "auto" and (said := finished(resolved, checkpoint, folder)):
-        log.info(said)
-        return None
+    if checkpoint is not None and finished(resolved, checkpoint, folder):
+        return done_before(folder)
     if first_process():
         OmegaConf.save(OmegaConf.create(resolved), folder / "config.yaml")
 
+    free_memory()
     run = build(resolved, folder)
     if checkpoint is not None:
         log.info("resuming from %s", checkpoint)
@@ -86,6 +89,12 @@ def train(config: DictConfig) -> Report | None:
         log.info("the fast run succeeded; it leaves no checkpoint, so there is no evaluation")
         return None
     return evaluate(run) if run.trainer.is_global_zero else None
+
+
+def done_before(folder: Path) -> Report:
+    report = Report.load(folder)
+    log.info("this run is done (%s steps); a larger budget.images with resume=auto continues it", report.run["steps"])
+    return report
 
 
 def build(config: dict[str, Any], folder: Path) -> Run:
@@ -165,6 +174,7 @@ def evaluate(run: Run) -> Report:
         "images_seen": config["run"]["images_before"] + module.images_seen,
         "steps": steps,
         "training_seconds": module.training_seconds,
+        "overrides": Overrides().of_run,
     }
     report = write_results(result, describe(config, restorer) | facts, run.folder)
     for logger in run.trainer.loggers:
@@ -202,36 +212,37 @@ def configure_logging() -> None:
     ):
         warnings.filterwarnings("ignore", message=message)
     if not first_process():
-        rank_zero_only.rank = 1  # type: ignore[attr-defined]  # the trainer is made after the loggers
-        logging.getLogger().setLevel(logging.WARNING)
+        be_quiet()
 
 
 @hydra_command("train")
-def main(config: DictConfig) -> None:
+def main(config: DictConfig) -> float | None:
+    """Returns PSNR in dB, for a sweeper that looks for the best config."""
     check_ablations(config)
     configure_logging()
+    single = HydraConfig.get().mode != RunMode.MULTIRUN  # a sweep has its own end
     failed = 1
     try:
         with open_dict(config):
             report = train(config)
         failed = 0
-        if report is None:
-            return
-        if HydraConfig.get().mode != RunMode.MULTIRUN:  # a sweep has one table of all jobs
-            show([report])
-        print(f"run folder: {report.folder}\nimages: {report.folder / 'images' / 'grid.png'}")
     except (SIGTERMException, KeyboardInterrupt):
         if not (first_process() or in_slurm_job()):
-            return  # the first one tells; Lightning would kill it for another's exit status
-        again = "it continues if Slurm queues it again" if in_slurm_job() else None
-        log.warning("stopped; %s", again or f"continue with: python -m restoration.train {continuation(config)}")
+            return None  # the first one tells; Lightning would kill it for another's exit status
+        if single:
+            log.warning("stopped; continue with: python -m restoration.train %s", continuation(config))
         raise
     finally:
         wandb.finish(failed)
-        if HydraConfig.get().mode == RunMode.MULTIRUN:  # the jobs share this process
-            gc.collect()
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
+    if report is None or not first_process():
+        return None
+    if single:
+        show([report])
+        print(f"run folder: {report.folder}\nimages: {report.folder / 'images' / 'grid.png'}")
+    psnr = float(report.metrics["restored"]["psnr"])
+    if not math.isfinite(psnr):
+        raise UserError(f"PSNR of the restored images is {psnr}; per_image.csv in the run folder shows where")
+    return psnr
 
 
 if __name__ == "__main__":

@@ -118,9 +118,13 @@ def markdown(rows: Sequence[Row]) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
-def print_table(rows: Sequence[Row]) -> None:
+def print_wide(content: Table) -> None:
     # A pipe has no width, and rich's default of 80 columns would fold every cell.
-    Console(width=None if sys.stdout.isatty() else 160).print(table(rows))
+    Console(width=None if sys.stdout.isatty() else 160).print(content)
+
+
+def print_table(rows: Sequence[Row]) -> None:
+    print_wide(table(rows))
 
 
 def show(reports: Iterable[Report]) -> None:

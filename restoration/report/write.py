@@ -21,10 +21,12 @@ def write_results(result: EvaluationResult, run: dict[str, Any], folder: Path) -
     images = folder / "images"
     images.mkdir(parents=True, exist_ok=True)
     metrics = {**result.report, "run": run}
-    (folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
     write_csv(result.rows, folder / "per_image.csv", list(result.rows[0]))
     picture_grid(result.examples).save(images / "grid.png")
     nfe_curve(metrics).savefig(images / "curve.png")
+    part = folder / "metrics.json.part"
+    part.write_text(json.dumps(metrics, indent=2) + "\n")
+    part.replace(folder / "metrics.json")  # the last file, and whole: it says that the run is done
     return Report(folder, metrics)
 
 

@@ -7,6 +7,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,10 @@ from omegaconf.errors import OmegaConfBaseException
 
 from restoration.checkpoint_file import reason
 from restoration.errors import UserError
+from restoration.run.isolation import isolated
 from restoration.run.keys import allow_any_key, check_keys, reference_config
 from restoration.run.stopping import in_slurm_job, leave_to_slurm
+from restoration.run.sweep import JobError, sweep_end
 
 log = logging.getLogger(__name__)
 
@@ -81,13 +84,15 @@ def command(task: Callable[..., Any]) -> Callable[..., Any]:
     """A command's task: a user's error becomes one line on stderr and exit status 2, others keep their traceback.
 
     With a log file the traceback is in it too. HYDRA_FULL_ERROR=1 always shows everything. A job of a multirun raises
-    instead, so that the other jobs still run; SIGTERM ends with status 143, Ctrl-C with 130.
+    `JobError` instead, so that the other jobs still run; SIGTERM ends with status 143, Ctrl-C with 130.
     """
 
     @functools.wraps(task)
     def run(*arguments: Any) -> Any:
+        in_sweep = HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
         try:
-            return task(*arguments)
+            with isolated() if in_sweep else nullcontext():
+                return task(*arguments)
         except SIGTERMException as stop:
             if in_slurm_job():
                 leave_to_slurm(*stop.args)
@@ -96,42 +101,47 @@ def command(task: Callable[..., Any]) -> Callable[..., Any]:
             print("interrupted", file=sys.stderr)
             sys.exit(130)
         except Exception as error:
-            message = user_message(error)
-            if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
-                log.error("job failed: %s", message or type(error).__name__, exc_info=None if message else error)
-                # A kept exception keeps its frames, and they keep the model.
-                traceback.clear_frames(error.__traceback__)
-                raise
-            if message is not None and not os.environ.get("HYDRA_FULL_ERROR"):
-                print(f"error: {message}", file=sys.stderr)
-                sys.exit(2)
-            if not (HydraConfig.initialized() and logging.getLogger().hasHandlers()):
-                raise
-            log.critical("%s", type(error).__name__, exc_info=error)
-            sys.exit(1)
+            message, full = user_message(error), os.environ.get("HYDRA_FULL_ERROR")
+            if not in_sweep:
+                if message is not None and not full:
+                    print(f"error: {message}", file=sys.stderr)
+                    sys.exit(2)
+                if not (HydraConfig.initialized() and logging.getLogger().hasHandlers()):
+                    raise
+                log.critical("%s", type(error).__name__, exc_info=error)
+                sys.exit(1)
+            log.error(
+                "job failed: %s", message or type(error).__name__, exc_info=None if message and not full else error
+            )
+            what = f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}; the traceback is in its log"
+            failure = JobError(message or what, 2 if message else 1)
+        raise failure  # not from the error, whose frames keep the model
 
     return run
 
 
-def hydra_command(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callable[[], None]]:
+def hydra_command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[], None]]:
     """Makes a command of a task that takes a config: strict keys, any Lightning key, errors as `command` shows them.
+
+    What the task returns is what a sweeper optimises.
 
     Args:
         config_name: of the file in `conf/`.
     """
 
-    def decorate(task: Callable[[DictConfig], None]) -> Callable[[], None]:
+    def decorate(task: Callable[[DictConfig], Any]) -> Callable[[], None]:
         @functools.wraps(task)
-        def checked(config: DictConfig) -> None:
+        def checked(config: DictConfig) -> Any:
             check_keys(config, reference_config())
-            task(config)
+            return task(config)
 
         composed = hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(command(checked))
 
         @functools.wraps(task)
         def main() -> None:
             sys.argv[1:] = allow_any_key(sys.argv[1:])
-            composed()
+            with sweep_end():
+                composed()
 
         return main
 

@@ -3,19 +3,18 @@
 import logging
 import shlex
 import signal
-import sys
 import threading
 from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from omegaconf import DictConfig, OmegaConf
 
 from restoration.run.stopping import StopTogether, in_slurm_job
+from restoration.run.sweep import repeated
 from restoration.trust import named
 
 log = logging.getLogger(__name__)
@@ -69,12 +68,10 @@ def fit(trainer: Trainer, module: LightningModule, data: LightningDataModule, ch
 def continuation(config: DictConfig) -> str:
     """Arguments that continue the run; the config comes from its checkpoint, if there is one."""
     hydra = HydraConfig.get()
-    short = hydra.mode != RunMode.MULTIRUN and (Path(config.folder) / "checkpoints" / "last.ckpt").is_file()
-    if short:
-        folder = [word for word in hydra.overrides.hydra if word.startswith("hydra.run.dir=")]
-        own = sorted({name.partition(".")[0] for name in named(OmegaConf.to_container(config))} - {*_LIBRARIES})
-        folder += [f"trust={own[0]}" if len(own) == 1 else f"trust=[{','.join(own)}]"] if own else []
-        given = [f"experiment={hydra.runtime.choices['experiment']}", *folder]
-    else:
-        given = [word for word in sys.argv[1:] if not word.lstrip("+").startswith(("name=", "resume="))]
-    return shlex.join([*given, f"name={config.name}", "resume=auto"])
+    if not (Path(config.folder) / "checkpoints" / "last.ckpt").is_file():
+        return repeated(config.name)
+    folder = [word for word in hydra.overrides.hydra if word.startswith("hydra.run.dir=")]
+    own = sorted({name.partition(".")[0] for name in named(OmegaConf.to_container(config))} - {*_LIBRARIES})
+    folder += [f"trust={own[0]}" if len(own) == 1 else f"trust=[{','.join(own)}]"] if own else []
+    choice = f"experiment={hydra.runtime.choices['experiment']}"
+    return shlex.join([choice, *folder, f"name={config.name}", "resume=auto"])

@@ -4,6 +4,7 @@ import logging
 import os
 
 import torch
+from lightning.pytorch.utilities import rank_zero_only
 
 from restoration.errors import UserError
 
@@ -54,6 +55,12 @@ def first_process() -> bool:
     """
     ranks = ("SLURM_PROCID", "RANK", "GROUP_RANK", "NODE_RANK", "LOCAL_RANK")
     return all(os.environ.get(name, "0") == "0" for name in ranks)
+
+
+def be_quiet() -> None:
+    """For all but the first process: warnings only, and no loggers of metrics. The trainer is made after them."""
+    rank_zero_only.rank = 1  # type: ignore[attr-defined]
+    logging.getLogger().setLevel(logging.WARNING)
 
 
 def usable_device(name: str) -> torch.device:

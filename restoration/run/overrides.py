@@ -24,6 +24,12 @@ class Overrides:
         return any(below(name, [key]) for name in self._values)
 
     @property
+    def of_run(self) -> list[str]:
+        """The overrides as text, sorted; without those that name the run or continue it."""
+        kept = (override for name, override in self._values.items() if name not in ("name", "resume"))
+        return sorted(str(override.input_line) for override in kept)
+
+    @property
     def ablations(self) -> list[str]:
         """Names of the ablations: none, one, or several (`ablation=[noise,adaptive]`)."""
         override = self._values.get("ablation")

@@ -3,6 +3,7 @@
 import logging
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
@@ -37,8 +38,9 @@ def describe_run(config: DictConfig) -> None:
 def run_label(config: DictConfig, ablation: str | None) -> str:
     """The run's name in tables and dashboards: that of its folder, with the ablation."""
     hydra = HydraConfig.get()
-    job = hydra.job.num if hydra.mode == RunMode.MULTIRUN else None
-    return "/".join(str(part) for part in (config.name, job, ablation) if part is not None)
+    job = Path(hydra.runtime.output_dir).name if hydra.mode == RunMode.MULTIRUN else None
+    shown = None if job and "ablation=" in job else ablation
+    return "/".join(str(part) for part in (config.name, job, shown) if part is not None)
 
 
 def resolve(config: DictConfig) -> dict[str, Any]:

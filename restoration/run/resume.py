@@ -67,18 +67,31 @@ def _intact(paths: list[Path]) -> Path:
     raise UserError(f"{' and '.join(map(str, paths))}: damaged; start again with another name=…")
 
 
-def finished(resolved: dict[str, Any], checkpoint: Path, folder: Path) -> str | None:
-    """What to say if nothing is left to do: the run was evaluated at its last step, and is not lengthened now."""
-    try:
-        steps = json.loads((folder / "metrics.json").read_text())["run"]["steps"]
-    except (OSError, ValueError, KeyError):
-        return None
+def done(config: DictConfig, folder: Path) -> bool:
+    """Whether resume=auto would repeat a command line that has run to its end. Reads no checkpoint."""
+    run = _evaluated(folder)
+    return config.resume == "auto" and run is not None and run.get("overrides") == Overrides().of_run
+
+
+def finished(resolved: dict[str, Any], checkpoint: Path, folder: Path) -> bool:
+    """Whether nothing is left to do: the run was evaluated at its last step, and is not lengthened now."""
+    run = _evaluated(folder)
+    if resolved["resume"] != "auto" or run is None:
+        return False
     state = read_checkpoint(checkpoint, resolved["trust"])
     ends = [[part["trainer"].get(key) for key in _ENDS] for part in (state["config"], resolved)]
-    more = Overrides().given("callbacks.early_stopping") and steps < resolved["trainer"]["max_steps"]
-    if steps != state["global_step"] or ends[0] != ends[1] or more:
+    more = Overrides().given("callbacks.early_stopping") and run["steps"] < resolved["trainer"]["max_steps"]
+    return bool(run["steps"] == state["global_step"] and ends[0] == ends[1] and not more)
+
+
+def _evaluated(folder: Path) -> dict[str, Any] | None:
+    """What metrics.json says of the run; None if it is missing or damaged."""
+    try:
+        run: dict[str, Any] = json.loads((folder / "metrics.json").read_text())["run"]
+        run["steps"]
+    except (OSError, ValueError, KeyError, TypeError):
         return None
-    return f"this run is done ({steps} steps); a larger budget.images with resume=auto continues it"
+    return run
 
 
 def resumed(config: DictConfig, checkpoint: Path, folder: Path) -> DictConfig:

@@ -1,11 +1,14 @@
 """Stopping a run that has several processes, or that Slurm will start again."""
 
+import logging
 import os
 import signal
 from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+
+log = logging.getLogger(__name__)
 
 
 def in_slurm_job() -> bool:
@@ -53,6 +56,7 @@ def leave_to_slurm(number: int) -> None:
 
     A preempted job waits for its end here. One that ends by itself within the grace time counts as failed.
     """
+    log.warning("stopped; it continues if Slurm queues it again")
     if number == signal.SIGUSR2:
         signal.raise_signal(number)  # on the first rank, submitit queues the job again and exits
     while True:

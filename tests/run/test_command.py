@@ -13,6 +13,7 @@ from omegaconf import OmegaConf
 
 from restoration.errors import UserError
 from restoration.run.command import command, output_folder
+from restoration.run.sweep import JobError
 from restoration.train import main
 
 RUN = Path("outputs/blur_erase/run")
@@ -128,8 +129,9 @@ def test_a_job_of_a_sweep_raises(monkeypatch: pytest.MonkeyPatch):
 
     monkeypatch.setattr(HydraConfig, "initialized", lambda: True)
     monkeypatch.setattr(HydraConfig, "get", lambda: Sweeping)
-    with pytest.raises(UserError, match="this job only"):
+    with pytest.raises(JobError, match="this job only") as raised:
         command(main)()
+    assert raised.value.status == 2 and raised.value.__context__ is None
 
 
 @pytest.fixture
