@@ -1,9 +1,9 @@
 """The batch that data modules pass to objectives and metrics."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, distributed
 
 
 @dataclass
@@ -18,6 +18,8 @@ class Batch:
         index: int64 (B,); identifies the image in its data set and is part of the key of its draws.
         label: int64 (B,), or None if the data set has no classes.
         kind: in evaluation, B names of the kind of degradation, or None if the corruption has only one kind.
+        place: with several ranks, where these images are in the batch of all ranks: the position of the first one,
+            and the number of all.
 
     Raises:
         ValueError: a field has another shape or type.
@@ -30,6 +32,7 @@ class Batch:
     index: Tensor
     label: Tensor | None = None
     kind: list[str] | None = None
+    place: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         batch, channels, height, width = self.clean.shape
@@ -54,4 +57,28 @@ class Batch:
 
     def first(self, count: int) -> "Batch":
         """The first `count` images."""
-        return replace(self, **{name: value[:count] for name, value in vars(self).items() if value is not None})
+        parts = {name: value[:count] for name, value in vars(self).items() if isinstance(value, Tensor | list)}
+        return Batch(**(vars(self) | parts))
+
+    def leading(self, keys: Tensor) -> Tensor:
+        """The key int64 () of the first image of all ranks, from this rank's keys (B,). The first rank has it."""
+        key = keys[0].clone()
+        if self.place is not None:
+            distributed.broadcast(key, src=0)
+        return key
+
+    @property
+    def count(self) -> int:
+        """Number of images on all ranks."""
+        return len(self) if self.place is None else self.place[1]
+
+    def summed(self, value: Tensor) -> Tensor:
+        """The sum of a value without gradient over the ranks."""
+        if self.place is not None:
+            value = value.clone()
+            distributed.all_reduce(value)
+        return value
+
+    def averaged(self, mean: Tensor) -> Tensor:
+        """The mean over the images of all ranks, from the means over those of each rank."""
+        return mean if self.place is None else self.summed(mean * len(self)) / self.count

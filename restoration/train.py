@@ -32,15 +32,16 @@ from restoration.restorer import Restorer, self_contained
 from restoration.run.checkpoint import best_checkpoint
 from restoration.run.command import hydra_command
 from restoration.run.fit import continuation, fit
-from restoration.run.hardware import autocast_dtype
+from restoration.run.hardware import autocast_dtype, first_process
 from restoration.run.isolation import free_memory
 from restoration.run.keys import check_ablations
-from restoration.run.lock import is_first, locked
+from restoration.run.lock import locked
 from restoration.run.messages import configure_logging
 from restoration.run.overrides import Overrides
 from restoration.run.provenance import record
 from restoration.run.resolve import describe_run, devices, resolve
 from restoration.run.resume import done, finished, last_checkpoint, resumed
+from restoration.run.stopping import in_slurm_job
 from restoration.training.module import RestorationModule
 from restoration.trust import named
 
@@ -83,7 +84,7 @@ def train(config: DictConfig) -> Report | None:
 
     free_memory()
     run = build(resolved, folder)
-    if is_first() and not resolved["trainer"].get("fast_dev_run"):
+    if first_process() and not resolved["trainer"].get("fast_dev_run"):
         record(folder, resolved, run.data.splits, run.trainer.strategy.root_device, run.trainer.world_size)
         OmegaConf.save(OmegaConf.create(resolved), folder / "config.yaml")  # the folder holds a run from here on
     if checkpoint is not None:
@@ -218,12 +219,14 @@ def main(config: DictConfig) -> float | None:
             report = train(config)
         failed = 0
     except (SIGTERMException, KeyboardInterrupt):
+        if not (first_process() or in_slurm_job()):
+            return None  # the first one tells; Lightning would kill it for another's exit status
         if single:
             log.warning("stopped; continue with: python -m restoration.train %s", continuation(config))
         raise
     finally:
         wandb.finish(failed)
-    if report is None:
+    if report is None or not first_process():
         return None
     if single:
         show([report])

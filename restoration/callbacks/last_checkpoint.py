@@ -6,6 +6,7 @@ from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from restoration.checkpoint_file import use_checkpoint_files
 from restoration.errors import NotNegative, UserError
@@ -100,7 +101,7 @@ class LastCheckpoint(Checkpoint):
         if batch_idx == 0 or self._accumulated(trainer) or self._saved_step == trainer.global_step:
             return
         due = self._owed
-        if self.every_n_minutes is not None and (trainer.world_size == 1 or batch_idx % 25 == 0):
+        if self.every_n_minutes is not None and (trainer.world_size == 1 or trainer.global_step % 25 < 2):
             late = time.monotonic() - self._saved_at >= 60 * self.every_n_minutes
             due = trainer.strategy.reduce_boolean_decision(late, all=False) or due  # clocks of ranks differ
         if due:
@@ -118,5 +119,7 @@ class LastCheckpoint(Checkpoint):
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         # Only during training: an earlier error would write a state that is not complete. Within an optimiser step the
         # weights may be half updated, and after a message to the user nothing is to be kept: the last file stays.
-        if self._started and not self._stepping and not isinstance(exception, UserError):
+        # Several ranks write together, so all of them must be here: they are when they stop by a signal.
+        whole = trainer.world_size == 1 or isinstance(exception, SIGTERMException)
+        if self._started and whole and not self._stepping and not isinstance(exception, UserError):
             self._save_at_the_end(trainer)

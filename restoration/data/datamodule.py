@@ -29,16 +29,13 @@ class EpochBatches(Sampler[Tensor]):
 
     Args:
         size: number of images.
-        batch_size: per rank; an incomplete last batch is dropped.
+        batch_size: of all ranks together; an incomplete last batch is dropped.
         seed: of the order.
-        rank, world: each rank takes its part of every batch.
     """
 
     size: int
     batch_size: int
     seed: int
-    rank: int = 0
-    world: int = 1
 
     def __post_init__(self) -> None:
         self.epoch = 0
@@ -53,28 +50,33 @@ class EpochBatches(Sampler[Tensor]):
         self._skip = (epoch, batch)
 
     def __len__(self) -> int:
-        return self.size // (self.batch_size * self.world)
+        return self.size // self.batch_size
 
     def __iter__(self) -> Iterator[Tensor]:
         order = permutation(self.size, self.seed, "order", self.epoch)
         first = self._skip[1] if self._skip is not None and self._skip[0] == self.epoch else 0
         self._skip = None
         for batch in range(first, len(self)):
-            start = (batch * self.world + self.rank) * self.batch_size
-            yield order[start : start + self.batch_size]
+            yield order[batch * self.batch_size : (batch + 1) * self.batch_size]
 
 
 @dataclass(eq=False)
 class _Gather(Dataset[dict[str, Any]]):
-    """Batches of a store: the uint8 images, indices and labels of given rows."""
+    """Batches of a store: the uint8 images, indices and labels of this rank's part of given rows."""
 
     store: Store
     split: str
     pixels: bool
+    rank: int = 0
+    world: int = 1
 
     def __getitem__(self, rows: Tensor) -> dict[str, Any]:
+        parts = rows.tensor_split(self.world)
+        place = (sum(map(len, parts[: self.rank])), len(rows)) if self.world > 1 else None
+        rows = parts[self.rank]
         chosen = rows.numpy()
         batch: dict[str, Any] = {"split": self.split, "rows": rows, "index": torch.from_numpy(self.store.index[chosen])}
+        batch["place"] = place
         if self.store.label is not None:
             batch["label"] = torch.from_numpy(self.store.label[chosen])
         if self.pixels:
@@ -99,7 +101,7 @@ class RestorationDataModule(LightningDataModule):
         corruption: degrades the images.
         image_size: side in pixels.
         batch_size: of training, per device.
-        eval_batch_size: of validation and test.
+        eval_batch_size: of validation and test, on all devices together.
         device: "cpu" reads batches from the store; "cuda" holds the training images on the GPU.
         seed: keys the order of the images and the degradations of training.
 
@@ -143,7 +145,7 @@ class RestorationDataModule(LightningDataModule):
     def train_dataloader(self) -> DataLoader[Any]:
         assert self.trainer is not None
         store, rank, world = self.splits["train"], self.trainer.global_rank, self.trainer.world_size
-        batches = EpochBatches(len(store), self.batch_size, self.seed, rank, world)
+        batches = EpochBatches(len(store), self.batch_size * world, self.seed)
         if len(batches) == 0:
             raise UserError(
                 f"data.batch_size={self.batch_size} on {world} device(s) is more than the {len(store)} training "
@@ -154,15 +156,23 @@ class RestorationDataModule(LightningDataModule):
         over = progress.is_last_batch and progress.current.processed == progress.current.ready
         if self.trainer.fit_loop.restarting and not over:
             batches.resume(self.trainer.current_epoch, progress.current.processed)
-        gather = _Gather(store, "train", pixels=self._resident is None)
+        gather = _Gather(store, "train", self._resident is None, rank, world)
         return DataLoader(gather, sampler=batches, batch_size=None)
 
-    def _eval_dataloader(self, split: str) -> DataLoader[Any]:
-        rows = torch.arange(len(self.splits[split])).split(self.eval_batch_size)
-        return DataLoader(_Gather(self.splits[split], split, pixels=True), sampler=rows, batch_size=None)  # type: ignore[arg-type]
+    def _eval_dataloader(self, split: str, rank: int = 0, world: int = 1) -> DataLoader[Any]:
+        rows = list(torch.arange(len(self.splits[split])).split(self.eval_batch_size))
+        if len(rows) > 1 and len(rows[-1]) < world:
+            rows[-2:] = [torch.cat(rows[-2:])]  # each rank needs an image of each batch
+        if len(rows[0]) < world:
+            raise UserError(
+                f"data.eval_batch_size={self.eval_batch_size} and the {len(self.splits[split])} validation images are "
+                f"divided over {world} devices; there must be at least one for each"
+            )
+        return DataLoader(_Gather(self.splits[split], split, True, rank, world), sampler=rows, batch_size=None)  # type: ignore[arg-type]
 
     def val_dataloader(self) -> DataLoader[Any]:
-        return self._eval_dataloader("selection")
+        assert self.trainer is not None
+        return self._eval_dataloader("selection", self.trainer.global_rank, self.trainer.world_size)
 
     def batches(self, split: str, device: torch.device | str = "cpu") -> Iterator[Batch]:
         """The batches of a split as in evaluation, in order, without a Trainer."""
@@ -188,7 +198,7 @@ class RestorationDataModule(LightningDataModule):
             keys = fold("evaluation", PROTOCOL, index.cpu())
         degraded, mask, severity = self.corruption(clean, keys)
         kind = None if batch["split"] == "train" else self.corruption.kinds(keys, (clean.shape[-2], clean.shape[-1]))
-        return Batch(clean, degraded, mask, severity, index, batch.get("label"), kind)
+        return Batch(clean, degraded, mask, severity, index, batch.get("label"), kind, batch["place"])
 
 
 @dataclass(eq=False, repr=False, kw_only=True)

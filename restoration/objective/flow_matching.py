@@ -48,14 +48,16 @@ class FlowMatching(Term):
         self.bins = bins
 
     def forward(self, field: ConditionalField, batch: Batch, keys: Tensor) -> TermValue:
-        # The first image's key names the draw of all times of the batch, which are stratified together.
-        times = self.time(fold(keys[:1], "time")[0], self.draws * len(batch)).to(batch.clean.device)
+        # The first image's key names the draw of all times of the batch, which are stratified together, on all ranks.
+        times = self.time(fold(batch.leading(keys), "time"), self.draws * batch.count).to(batch.clean.device)
+        first = batch.place[0] if batch.place else 0
+        times = times.view(self.draws, batch.count)[:, first : first + len(batch)]
         total, parts = torch.zeros((), device=times.device), []
-        for draw, t in enumerate(times.view(self.draws, len(batch))):
+        for draw, t in enumerate(times):
             loss, difference = self._draw(field, batch, fold(keys, "noise", draw), t)
             total = total + loss / self.draws
             parts.append(difference)
-        return TermValue(total, self._by_time(torch.cat(parts), times))
+        return TermValue(total, self._by_time(torch.cat(parts), times.reshape(-1), batch))
 
     def _draw(self, field: ConditionalField, batch: Batch, keys: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         """The loss () at times t (B,) with the noise of keys (B,), and the mean squared error (B,) it comes from."""
@@ -66,10 +68,11 @@ class FlowMatching(Term):
             loss = torch.where(t == 0, self.start_weight * self.start_error(velocity, target, batch.mask), loss)
         return loss.mean(), (velocity - target).detach().square().mean(dim=(1, 2, 3))
 
-    def _by_time(self, error: Tensor, t: Tensor) -> dict[str, Tensor]:
+    def _by_time(self, error: Tensor, t: Tensor, batch: Batch) -> dict[str, Tensor]:
         """Mean squared error of the velocity at t = 0 and in equal bins of (0, 1]; 0 for an empty one."""
         where = torch.where(t == 0, 0, 1 + (t * self.bins).long().clamp(max=self.bins - 1))
         inside = where[:, None] == torch.arange(self.bins + 1, device=t.device)
-        means = (error[:, None] * inside).sum(0) / inside.sum(0).clamp(min=1)
+        total, number = batch.summed(torch.stack([(error[:, None] * inside).sum(0), inside.sum(0)]))
+        means = total / number.clamp(min=1)
         edges = ["0"] + [f"{number / self.bins:.2f}-{(number + 1) / self.bins:.2f}" for number in range(self.bins)]
         return {f"velocity_t{edge}": mean for edge, mean in zip(edges, means, strict=True)}

@@ -23,6 +23,7 @@ from restoration.checkpoint_file import reason
 from restoration.errors import UserError
 from restoration.run.isolation import isolated
 from restoration.run.keys import allow_any_key, check_keys, check_values, reference_config
+from restoration.run.stopping import in_slurm_job, leave_to_slurm
 from restoration.run.sweep import JobError, sweep_end
 
 log = logging.getLogger(__name__)
@@ -102,7 +103,9 @@ def command(task: Callable[..., Any]) -> Callable[..., Any]:
         try:
             with isolated() if in_sweep else nullcontext():
                 return task(*arguments)
-        except SIGTERMException:
+        except SIGTERMException as stop:
+            if in_slurm_job():
+                leave_to_slurm(*stop.args)
             sys.exit(143)
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)

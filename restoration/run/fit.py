@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from restoration.data.datamodule import RestorationDataModule
 from restoration.picture import is_out_of_memory
 from restoration.run.memory import out_of_memory
+from restoration.run.stopping import StopTogether, in_slurm_job
 from restoration.run.sweep import repeated
 from restoration.training.module import RestorationModule
 from restoration.trust import named
@@ -42,15 +43,17 @@ def fit(trainer: Trainer, module: RestorationModule, data: RestorationDataModule
         stopped.append(number)
         signal.raise_signal(signal.SIGTERM)
 
-    # Several processes share a terminal; Lightning ends them together.
+    together = StopTogether()
+    if trainer.world_size > 1 or in_slurm_job():
+        trainer.callbacks.insert(0, together)  # type: ignore[attr-defined]
     handled = trainer.world_size == 1 and threading.current_thread() is threading.main_thread()
     former = signal.signal(signal.SIGINT, stop) if handled else None
     try:
         trainer.fit(module, datamodule=data, ckpt_path=checkpoint)
     except SIGTERMException:
-        if stopped:
+        if stopped or together.number == signal.SIGINT:
             raise KeyboardInterrupt from None
-        raise
+        raise SIGTERMException(together.number) from None
     except SystemExit as ended:  # what Lightning makes of KeyboardInterrupt
         raise (KeyboardInterrupt if isinstance(ended.__context__, KeyboardInterrupt) else ended) from None
     except (RuntimeError, MemoryError) as error:
@@ -60,8 +63,8 @@ def fit(trainer: Trainer, module: RestorationModule, data: RestorationDataModule
     finally:
         if handled:
             signal.signal(signal.SIGINT, former)
-    if trainer.received_sigterm:  # in the last step
-        raise KeyboardInterrupt if stopped else SIGTERMException
+    if trainer.received_sigterm or together.number:  # in the last step
+        raise KeyboardInterrupt if stopped or together.number == signal.SIGINT else SIGTERMException(together.number)
     for callback in trainer.early_stopping_callbacks:
         if isinstance(callback, EarlyStopping) and callback.wait_count >= callback.patience:
             log.info(

@@ -1,8 +1,10 @@
-"""What the hardware decides: precision and device."""
+"""What the hardware decides: precision, device, and which process this is."""
 
 import logging
+import os
 
 import torch
+from lightning.pytorch.utilities import rank_zero_only
 
 from restoration.errors import UserError
 
@@ -44,6 +46,21 @@ def autocast_dtype(precision: str | int) -> torch.dtype | None:
     if "mixed" not in str(precision):
         return None
     return torch.float16 if str(precision).startswith("16") else torch.bfloat16
+
+
+def first_process() -> bool:
+    """Whether this is the first process of a run, by the variables of Slurm, torchrun and Lightning.
+
+    Only the first one writes to the run folder. The trainer knows it too, but exists later.
+    """
+    ranks = ("SLURM_PROCID", "RANK", "GROUP_RANK", "NODE_RANK", "LOCAL_RANK")
+    return all(os.environ.get(name, "0") == "0" for name in ranks)
+
+
+def be_quiet() -> None:
+    """For all but the first process: warnings only, and no loggers of metrics. The trainer is made after them."""
+    rank_zero_only.rank = 1  # type: ignore[attr-defined]
+    logging.getLogger().setLevel(logging.WARNING)
 
 
 def usable_device(name: str) -> torch.device:

@@ -8,10 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from lightning.pytorch.utilities import rank_zero_only
-
 from restoration.checkpoint_file import reason
 from restoration.errors import UserError
+from restoration.run.hardware import first_process
 
 log = logging.getLogger(__name__)
 
@@ -28,11 +27,6 @@ def _release_in_child() -> None:
 os.register_at_fork(after_in_child=_release_in_child)
 
 
-def is_first() -> bool:
-    """Whether this is the only process of the run, or the first one of several."""
-    return not rank_zero_only.rank and os.environ.get("NODE_RANK", "0") == "0"  # type: ignore[attr-defined]
-
-
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Keeps other processes out of a run folder. The kernel releases the lock at any end of the process.
@@ -42,7 +36,7 @@ def locked(folder: Path) -> Iterator[None]:
     Raises:
         UserError: another process has the lock; the folder cannot be written.
     """
-    if not is_first():
+    if not first_process():
         yield
         return
     handle = _lock(folder)

@@ -3,6 +3,7 @@
 import gc
 import traceback
 from dataclasses import replace
+from typing import Any
 
 import torch
 from lightning.pytorch import Trainer
@@ -51,9 +52,8 @@ def _fits(size: int, trainer: Trainer, module: RestorationModule, data: Restorat
     try:
         few = next(iter(data.batches("selection", device)))
         rows = torch.arange(size, device=device) % len(few)
-        batch = replace(
-            few, kind=None, **{name: value[rows] for name, value in vars(few).items() if isinstance(value, Tensor)}
-        )
+        parts: dict[str, Any] = {name: value[rows] for name, value in vars(few).items() if isinstance(value, Tensor)}
+        batch = replace(few, kind=None, **parts)
         optimizer = module.configure_optimizers()
         for _ in range(2):
             with trainer.precision_plugin.forward_context():

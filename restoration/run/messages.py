@@ -3,6 +3,8 @@
 import logging
 import warnings
 
+from restoration.run.hardware import be_quiet, first_process
+
 
 def configure_logging() -> None:
     """Lightning's warnings once, in train.log too; without those that this project handles by design."""
@@ -16,5 +18,8 @@ def configure_logging() -> None:
         ".*does not have many workers.*",  # gathering from the store is faster without
         ".*dataloader is not resumable.*",  # the sampler is: it starts at the interrupted batch
         ".*isinstance\\(treespec, LeafSpec\\).*",  # between Lightning and torch
+        ".*sync_dist=True.*",  # image_quality sums over ranks itself
     ):
         warnings.filterwarnings("ignore", message=message)
+    if not first_process():
+        be_quiet()

@@ -9,6 +9,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from lightning.pytorch import Trainer
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from restoration.checkpoint_file import read_checkpoint
@@ -18,6 +19,9 @@ from restoration.run.keys import check_values
 from restoration.run.overrides import Overrides
 
 log = logging.getLogger(__name__)
+
+# Stage 1 has no gradients in the encoder. Plain DDP would refuse that.
+DDP = "ddp_find_unused_parameters_true"
 
 
 def describe_run(config: DictConfig) -> None:
@@ -57,7 +61,9 @@ def resolve(config: DictConfig) -> dict[str, Any]:
         _fill(config, "trainer.precision", _precision)
         if "path" in config.source.get("restorer", {}) and not config.run.images_before:
             config.run.images_before = _images_before(config.source.restorer)
-        _fill(config, "trainer.max_steps", _max_steps)
+        if (world := devices(config.trainer)) > 1:
+            _fill(config, "trainer.strategy", lambda _: DDP)
+        _fill(config, "trainer.max_steps", lambda config: _max_steps(config, world))
         _fill(config, "trainer.val_check_interval", _val_check_interval)
     OmegaConf.set_readonly(config, True)
     return OmegaConf.to_container(config, resolve=True)  # type: ignore[return-value]
@@ -95,10 +101,10 @@ def _precision(config: DictConfig) -> str | int:
     return resolve_precision("auto", config.trainer.get("accelerator", "auto"))
 
 
-def _max_steps(config: DictConfig) -> int:
+def _max_steps(config: DictConfig, world: int) -> int:
     if config.trainer.get("max_epochs") is not None:
         return -1
-    return math.ceil(config.budget.images / (config.data.batch_size * _accumulated(config) * devices(config.trainer)))
+    return math.ceil(config.budget.images / (config.data.batch_size * _accumulated(config) * world))
 
 
 def _val_check_interval(config: DictConfig) -> int | float:
@@ -115,10 +121,27 @@ def _accumulated(config: DictConfig) -> int:
 
 
 def devices(trainer: Mapping[Any, Any]) -> int:
-    """On how many devices Lightning would train."""
+    """On how many devices Lightning would train.
+
+    Raises:
+        UserError: there are no such devices, or Slurm has started another number of processes; Lightning would start
+            processes itself in a sweep, and each would run the whole sweep.
+    """
     names = ("accelerator", "devices", "num_nodes", "strategy")
     chosen = {name: trainer[name] for name in names if name in trainer}
-    return Trainer(**chosen, logger=False, enable_checkpointing=False, enable_progress_bar=False).world_size
+    try:
+        made = Trainer(**chosen, logger=False, enable_checkpointing=False, enable_progress_bar=False)
+        environment = made._accelerator_connector.cluster_environment
+        environment.validate_settings(made.num_devices, made.num_nodes)
+    except (ValueError, RuntimeError, MisconfigurationException) as error:
+        raise UserError(f"trainer: {str(error).splitlines()[0]}") from error
+    alone = made.world_size == 1 or environment.creates_processes_externally
+    if not alone and HydraConfig.get().mode == RunMode.MULTIRUN:
+        raise UserError(
+            f"a sweep (-m) cannot start {made.world_size} processes per job; use trainer.devices=1, or "
+            "hydra/launcher=slurm with hydra.launcher.tasks_per_node"
+        )
+    return made.world_size
 
 
 def _images_before(regression: DictConfig) -> int:

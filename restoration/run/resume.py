@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from restoration.checkpoint_file import DamagedFileError, check, read_checkpoint
 from restoration.errors import UserError
 from restoration.run.checkpoint import check_places
-from restoration.run.lock import is_first
+from restoration.run.hardware import first_process
 from restoration.run.overrides import Overrides, below, leaves
 from restoration.run.resolve import run_label
 
@@ -39,7 +39,7 @@ def last_checkpoint(config: DictConfig, folder: Path) -> Path | None:
     begun = [path for path in (checkpoints / "last.ckpt", checkpoints / "previous.ckpt") if path.exists()]
     if not config.resume:
         taken = begun or any((folder / name).exists() for name in ("config.yaml", "metrics.json"))
-        if taken and is_first():  # a further process of this run finds the first one's files
+        if taken and first_process():  # a further process of this run finds the first one's files
             raise UserError(f"{folder} holds a run; choose another name=…, or continue it with resume=auto")
         return None
     if begun:

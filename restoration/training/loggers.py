@@ -15,6 +15,7 @@ import wandb
 from lightning.pytorch.loggers import CSVLogger, WandbLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 from lightning.pytorch.loggers.logger import rank_zero_experiment
+from lightning.pytorch.utilities import rank_zero_only
 
 from restoration.errors import UserError
 
@@ -104,7 +105,7 @@ def wandb_logger(
             project=project,
             name=name,
             save_dir=save_dir,
-            id=folder_run_id(save_dir),
+            id=folder_run_id(save_dir) if rank_zero_only.rank == 0 else None,  # type: ignore[attr-defined]
             group=group,
             job_type=job_type,
             tags=list(tags),

@@ -135,16 +135,20 @@ class RestorationModule(LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         keys = fold(self.seed, "objective", self.current_epoch, batch.index)
         loss, terms = self.objective(self.restorer, batch, keys)
-        self.log("train/loss", loss.detach(), prog_bar=True, batch_size=len(batch))
-        self.log_dict({f"train/{name}": value for name, value in terms.items()}, batch_size=len(batch))
+        self._log_terms("train", {"loss": loss.detach(), **terms}, batch)
         # With the terms, so that the guard can name the one that is not finite.
         return {"loss": loss, **terms}
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         keys = fold(0, "validation", batch.index)
         loss, terms = self.objective(self.restorer, batch, keys)
-        self.log("val/loss", loss, batch_size=len(batch))
-        self.log_dict({f"val/{name}": value for name, value in terms.items()}, batch_size=len(batch))
+        self._log_terms("val", {"loss": loss, **terms}, batch)
+
+    def _log_terms(self, stage: str, terms: dict[str, Tensor], batch: Batch) -> None:
+        # Not by Lightning's `sync_dist`: it rounds the numbers of images.
+        values = batch.averaged(torch.stack([value.float() for value in terms.values()]))
+        for name, value in zip(terms, values, strict=True):
+            self.log(f"{stage}/{name}", value, prog_bar=(stage, name) == ("train", "loss"), batch_size=batch.count)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["config"] = self.config

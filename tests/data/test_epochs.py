@@ -1,4 +1,4 @@
-"""The order of an epoch: a permutation, resumable at any batch, distributed over ranks."""
+"""The order of an epoch: a permutation, resumable at any batch."""
 
 import pytest
 import torch
@@ -44,15 +44,6 @@ def test_resuming_does_not_shorten_another_epoch():
     batches = EpochBatches(64, 8, seed=0)
     batches.resume(3, 5)
     assert len(epoch(batches, 4)) == 8
-
-
-@pytest.mark.parametrize("world", [2, 3])
-def test_ranks_share_each_batch_without_overlap(world):
-    ranks = [epoch(EpochBatches(100, 6, 0, rank, world), 2) for rank in range(world)]
-    assert {len(rank) for rank in ranks} == {100 // (6 * world)}
-    alone = epoch(EpochBatches(100, 6 * world, seed=0), 2)
-    for parts, whole in zip(zip(*ranks, strict=True), alone, strict=True):
-        assert torch.equal(torch.cat(parts), whole)
 
 
 def test_too_few_images_give_no_batch():

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 from helpers import FEW_PASSES, TINY, complaint, composed, run_command
-from lightning.pytorch.utilities import rank_zero_only
 
 from restoration.errors import UserError
 from restoration.run.lock import locked
@@ -90,13 +89,11 @@ def test_a_run_that_ended_before_its_first_checkpoint(capsys: pytest.CaptureFixt
 
 def test_further_processes_of_a_run_share_its_folder(desk: Path, monkeypatch: pytest.MonkeyPatch):
     with locked(desk):
-        monkeypatch.setattr(rank_zero_only, "rank", 1)
-        with locked(desk):
-            pass
-        monkeypatch.setattr(rank_zero_only, "rank", 0)
-        monkeypatch.setenv("NODE_RANK", "1")
-        with locked(desk):
-            pass
+        for name in ("SLURM_PROCID", "LOCAL_RANK", "NODE_RANK"):
+            with monkeypatch.context() as process:
+                process.setenv(name, "1")
+                with locked(desk):
+                    pass
 
 
 def test_names_of_one_second_differ():
