@@ -24,8 +24,9 @@ class Range:
         return self.low <= value <= self.high and not (self.above and value == self.low)
 
     def __str__(self) -> str:
-        least = f"above {self.low:,}" if self.above else f"from {self.low:,}"
-        return least + (f" to {self.high:,}" if self.high < math.inf else "" if self.above else " up")
+        if self.above:
+            return f"above {self.low:,}" + (f", at most {self.high:,}" if self.high < math.inf else "")
+        return f"from {self.low:,} " + (f"to {self.high:,}" if self.high < math.inf else "up")
 
 
 Share = Annotated[float, Range(0, 1)]

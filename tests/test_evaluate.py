@@ -144,7 +144,7 @@ def test_an_evaluation_is_not_overwritten_unasked(desk: Path, capsys: pytest.Cap
         (["+splitt=test"], "unknown key 'splitt'; did you mean 'split'?"),
         (["split=training"], "split=training must be test or selection"),
         (["corruption.strength=3"], "strength"),
-        (["corruption.strength=abc"], "corruption.strength=abc: it must be a number in [0, 1]"),
+        (["corruption.strength=abc"], "corruption.strength=abc must be a number from 0 to 1"),
         (["evaluation.nfe=[0]"], "evaluation"),
         (["data=image_folder"], "data.root is missing; give data.root=…"),
         (["device=toaster"], "device=toaster cannot be used here"),

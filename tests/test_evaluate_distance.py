@@ -23,14 +23,14 @@ def test_a_run_without_an_encoder_is_evaluated_over_a_given_one(
 ):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "conf" / "backbone").mkdir(parents=True)
-    (tmp_path / "conf" / "backbone" / "plain.yaml").write_text("_target_: helpers.Plain\n")
+    (tmp_path / "conf" / "backbone" / "plain.yaml").write_text("_target_: tiny.Plain\n")
     tiny = [argument for argument in (*TINY, *FEW_PASSES) if not argument.startswith("backbone.")]
     arguments = ["experiment=blur_erase", "backbone=plain", *tiny, "trainer.max_steps=1"]
     assert run_command(train.main, *arguments, flags=["--config-dir", str(tmp_path / "conf")]) == 0
     weights = f"frechet.weights={encoder_file(tmp_path)}"
     capsys.readouterr()
-    assert evaluate(weights, "trust=helpers") == 2 and "no encoder of its own" in complaint(capsys)
-    assert evaluate(weights, "trust=helpers", "frechet.model=test_resnet", "frechet.stem=no_pool") == 0
+    assert evaluate(weights, "trust=tiny") == 2 and "no encoder of its own" in complaint(capsys)
+    assert evaluate(weights, "trust=tiny", "frechet.model=test_resnet", "frechet.stem=no_pool") == 0
     assert "frechet_test_resnet" in json.loads((RUN / "evaluation" / "metrics.json").read_text())["restored"]
 
 

@@ -244,7 +244,7 @@ def command(*arguments: str) -> int:
             for word in ("no", "flase", "1")
         ),
         *(
-            (["checkpoint=bad.ckpt", f"max_megapixels={n}"], f"max_megapixels={n} must be")
+            (["checkpoint=bad.ckpt", f"max_megapixels={n}"], f"max_megapixels={n} must be".lower())
             for n in (0, -1, "all", True)
         ),
         (["checkpoint=bad.ckpt", "output=bad.ckpt"], "output bad.ckpt is a file"),

@@ -93,7 +93,7 @@ def test_objects_may_have_any_name(desk: Path, monkeypatch: pytest.MonkeyPatch):
 def test_a_backbone_of_one_s_own_is_one_file_and_one_yaml(experiment: str, desk: Path):
     """Without an encoder there is nothing to freeze and no Fréchet distance; it is evaluated and resumed."""
     (desk / "conf" / "backbone").mkdir(parents=True)
-    (desk / "conf" / "backbone" / "plain.yaml").write_text("_target_: helpers.Plain\n")
+    (desk / "conf" / "backbone" / "plain.yaml").write_text("_target_: tiny.Plain\n")
     tiny = [argument for argument in TINY if not argument.startswith(("backbone.", "estimator.", "data="))]
     passes = FEW_PASSES if experiment == "blur_erase" else []
     flags = ["--config-dir", str(desk / "conf")]
@@ -102,13 +102,13 @@ def test_a_backbone_of_one_s_own_is_one_file_and_one_yaml(experiment: str, desk:
     assert run_command(main, *arguments, flags=flags) == 0
     folder = Path("outputs") / experiment / "run"
     assert not [name for name in metrics(folder)["restored"] if name.startswith("frechet")]
-    assert OmegaConf.load(folder / "config.yaml").backbone == {"_target_": "helpers.Plain"}
-    small = ["evaluation.images=4", "evaluation.nfe=[1]", "evaluation.spread_samples=0", "device=cpu", "trust=helpers"]
+    assert OmegaConf.load(folder / "config.yaml").backbone == {"_target_": "tiny.Plain"}
+    small = ["evaluation.images=4", "evaluation.nfe=[1]", "evaluation.spread_samples=0", "device=cpu", "trust=tiny"]
     checkpoint = f"checkpoint={folder / 'checkpoints' / 'best.ckpt'}"
     assert run_command(evaluate.main, checkpoint, *small) == 0
     assert metrics(folder / "evaluation")["restored"]["psnr"] == pytest.approx(metrics(folder)["restored"]["psnr"])
     if experiment == "blur_erase":
-        assert run_command(main, *arguments, "resume=true", "trust=helpers", "trainer.max_steps=3", flags=flags) == 0
+        assert run_command(main, *arguments, "resume=true", "trust=tiny", "trainer.max_steps=3", flags=flags) == 0
 
 
 def test_ablations_combine(capsys: pytest.CaptureFixture[str]):

@@ -76,4 +76,4 @@ def test_the_command_prints_what_to_give_to_the_sampler(tmp_path: Path, monkeypa
 @pytest.mark.parametrize("argument", ["images=0", "nfe=2.5", "reference=null"])
 def test_a_mistake_is_one_line(argument: str, capsys: pytest.CaptureFixture[str]):
     assert run_command(main, "checkpoint=none.ckpt", argument) == 2
-    assert complaint(capsys) == f"{argument.replace('null', 'None')} must be a whole number, at least 1"
+    assert complaint(capsys).startswith(f"{argument} must be a whole number from 1 ")

@@ -33,7 +33,7 @@ EXCLUDED = [
     ("trainer.precision=16-mixed", "precision=16-mixed needs a CUDA GPU; on a CPU use auto, bf16-mixed or 32-true"),
     ("trainer.precision=fp16", "precision=fp16: choose one of auto, 32-true, 16-mixed, bf16-mixed"),
     ("data.device=cuda", "data.device=cuda: no CUDA GPU was found; use data.device=cpu"),
-    ("data.batch_size=auto", "data.batch_size=auto must be a whole number, at least 1"),
+    ("data.batch_size=auto", "data.batch_size=auto must be a whole number from 1"),
     # A source that needs another run.
     (
         "source=posterior_mean",
@@ -66,20 +66,20 @@ EXCLUDED = [
     ("objective.terms.flow=null", "objective.terms is empty; give at least one term"),
     ("objective.weights.flwo=2", "objective.weights names ['flwo']; the terms are ['flow']"),
     # Samplers.
-    ("sampler.warp=[1,0]", "sampler.warp=[1, 0]: two numbers above 0 are needed"),
+    ("sampler.warp=[1,0]", "sampler.warp[1]=0 must be a number above 0"),
 ]
 MISTAKES = [
     ("backbone.encoder.weights=missing.safetensors", "encoder weights not found: missing.safetensors; give a "),
     ("backbone.encoder.model=resnet34000", "encoder 'resnet34000' with weights 'random' is not available"),
     ("corruption.strength=2", "corruption.strength=2"),
-    ("callbacks.ema.horizon=0", "callbacks.ema.horizon=0: a share in (0, 1] is needed"),
-    ("callbacks.image_grid.images=0", "callbacks.image_grid.images=0 must be a whole number, at least 1"),
+    ("callbacks.ema.horizon=0", "callbacks.ema.horizon=0 must be a number above 0"),
+    ("callbacks.image_grid.images=0", "callbacks.image_grid.images=0 must be a whole number from 1"),
     ("evaluation.nfe=[1,1]", "evaluation.nfe is [1, 1]; give different whole numbers from 1 up, such as [1,8]"),
-    ("evaluation.samples=0", "evaluation.samples=0 must be a whole number, at least 1"),
+    ("evaluation.samples=0", "evaluation.samples=0 must be a whole number from 1"),
     ("data.image_size=???", "data.image_size is missing; give data.image_size=…"),
     ("data.image_size=16.5", "data.image_size=16.5 must be a whole number"),
     ("data=image_folder data.root=nowhere", "nowhere"),
-    ("validations=0", "validations=0 must be a whole number, at least 1"),
+    ("validations=0", "validations=0 must be a whole number from 1"),
 ]
 
 

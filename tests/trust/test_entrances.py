@@ -111,7 +111,7 @@ def test_without_the_check_crafted_files_run(tmp_path: Path, monkeypatch: pytest
     (tmp_path / "hostile").mkdir()
     crafted, canary = hostile.crafted(tmp_path / "hostile")
     monkeypatch.syspath_prepend(str(canary.parent))
-    monkeypatch.setattr("restoration.restorer.check_targets", lambda *_: None)
+    monkeypatch.setattr("restoration.checkpoint_file.check_targets", lambda *_: None)
     ran = []
     for kind, path in crafted.items():
         if kind in ("deep", "laughs", "cycle", "deep config", "command", "pip"):
