@@ -14,10 +14,11 @@ class Batch:
         clean: float32 (B, 3, H, W) in [0, 1].
         degraded: float32 (B, 3, H, W) in [0, 1].
         mask: bool (B, 1, H, W); True where the pixel was erased (the hole).
-        severity: float32 (B,) in [0, 1]; 0 is the identity.
+        severity: float32 (B,) in [0, 1], of the known region, or of the hole if the corruption only erases; 0 is the
+            identity.
         index: int64 (B,); identifies the image in its data set and is part of the key of its draws.
         label: int64 (B,), or None if the data set has no classes.
-        kind: in evaluation, B names of the kind of degradation, or None if the corruption has only one kind.
+        kind: in evaluation, B names of the kind of degradation (`Corruption.kinds`), or None if there is only one.
         place: with several ranks, where these images are in the batch of all ranks: the position of the first one,
             and the number of all.
 

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from restoration.errors import UserError
 from restoration.trust import check_targets, load_tensors
+from restoration.weights_file import read_weights
 
 _MAGIC = b"sha256:"
 _COMMENT = len(_MAGIC) + 64
@@ -200,16 +201,22 @@ def use_checkpoint_files(trainer: Trainer) -> None:
 
 
 def read_checkpoint(path: str | Path, trust: Any = None) -> dict[str, Any]:
-    """The content of a checkpoint. Its config names only what `trust.check_targets` allows, so it can be instantiated.
+    """The content of a checkpoint or of a weights file.
+
+    Its config names only what `trust.check_targets` allows, so it can be instantiated.
 
     Raises:
         UserError: no such file, not a checkpoint of this project, of an older version, or it names other code.
     """
     if not Path(path).is_file():
         raise UserError(f"no checkpoint at {path}; a run saves checkpoints/best.ckpt in its folder")
+    checkpoint: dict[str, Any]
     try:
-        check(path)
-        checkpoint: dict[str, Any] = load_tensors(path)
+        if Path(path).suffix == ".safetensors":
+            checkpoint = read_weights(path)
+        else:
+            check(path)
+            checkpoint = load_tensors(path)
         config, _ = checkpoint["config"], ({**checkpoint["config"]}["backbone"], "".join({**checkpoint["state_dict"]}))
     except Exception as error:
         raise UserError(

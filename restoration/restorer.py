@@ -1,7 +1,7 @@
 """The restorer: what people train, keep, load and share."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +17,23 @@ from restoration.checkpoint_file import broken, read_checkpoint
 from restoration.errors import UserError
 from restoration.estimator import Estimator, Identity
 from restoration.flow import CleanPrediction, ConditionalField, Source, to_image, to_model
-from restoration.flow.tiling import TiledField, Tiles, pad
+from restoration.flow.tiling import TiledField, Tiles, by_rows, pad
 from restoration.keyed import fold
-from restoration.picture import MAX_MEGAPIXELS, encode, read
+from restoration.picture import MAX_MEGAPIXELS, encode, read, read_mask, unit
 from restoration.sampler import Sampler
-from restoration.trust import BUILD, shapes
+from restoration.trust import shapes
+from restoration.weights_file import PREFIX, shipped
 
 # The config groups that make a restorer.
 GROUPS = ("backbone", "estimator", "source", "prediction", "sampler")
+
+
+@dataclass(frozen=True)
+class Restored:
+    """Images float32 (B, 3, H, W) in [0, 1], and the share (B,) of each one's pixels that was taken for a hole."""
+
+    images: Tensor
+    hole_share: Tensor
 
 
 class Restorer(nn.Module):
@@ -108,8 +117,12 @@ class Restorer(nn.Module):
         mean, sigma = start or (self.source.mean(images, estimate), self.source.sigma(estimate))
         return self.prediction(network=network, estimate=estimate, mean=mean, sigma=sigma)
 
+    def restore(self, *arguments: Any, **options: Any) -> Tensor:
+        """The images alone of `restored`, which has the same arguments: float32 (B, 3, H, W) in [0, 1]."""
+        return self.restored(*arguments, **options).images
+
     @torch.no_grad()
-    def restore(
+    def restored(
         self,
         degraded: Tensor,
         keys: Tensor,
@@ -117,7 +130,8 @@ class Restorer(nn.Module):
         sampler: Sampler | None = None,
         mask: Tensor | None = None,
         tiles: Tiles | None = None,
-    ) -> Tensor:
+        keep_known: bool = False,
+    ) -> Restored:
         """Restored images.
 
         Args:
@@ -127,20 +141,28 @@ class Restorer(nn.Module):
             sampler: replaces the restorer's own.
             mask: bool (B, 1, H, W), True where content is missing; None if unknown.
             tiles: how to split images larger than a tile; None restores in one pass.
+            keep_known: pixels outside the mask stay as they are.
 
-        Returns:
-            float32 (B, 3, H, W) in [0, 1].
+        Raises:
+            ValueError: keep_known without a mask.
         """
+        if keep_known and mask is None:
+            raise ValueError("keep_known needs a mask")
         height, width = degraded.shape[-2:]
+        mask = None if mask is None else mask.to(degraded.device)
         padded, padded_mask = pad(degraded, self.stride), None if mask is None else pad(mask, self.stride)
         field: ConditionalField | TiledField
         if tiles is None or max(height, width) <= tiles.size:
             field = self.field(padded, padded_mask)
         else:
             field = TiledField(self.field, padded, padded_mask, tiles, self.stride)
-        restored = (sampler or self.sampler)(field, field.start(keys), nfe, field.residual_std)
+        share = (field.hole[..., :height, :width] > 0.5).float().mean(dim=(1, 2, 3))
+        result = (sampler or self.sampler)(field, field.start(keys), nfe, field.residual_std)
         del field, padded  # The conversion needs their memory.
-        return to_image(restored.float())[..., :height, :width]
+        images = to_image(result.float())[..., :height, :width]
+        if mask is not None and keep_known:
+            images = by_rows(lambda new, old, hole: new.where(hole, unit(old)), images, degraded, mask, out=images)
+        return Restored(images, share)
 
     def restore_image(
         self,
@@ -148,6 +170,8 @@ class Restorer(nn.Module):
         nfe: int | None = None,
         seed: int = 0,
         max_megapixels: float = MAX_MEGAPIXELS,
+        mask: str | Path | Image.Image | np.ndarray | None = None,
+        keep_known: bool = False,
     ) -> Image.Image | np.ndarray:
         """Restores one image of any size, in tiles if it is large.
 
@@ -155,38 +179,44 @@ class Restorer(nn.Module):
             image: a file, a Pillow image, or an array uint8 (H, W, 3).
             nfe, seed: network evaluations, None takes the sampler's own; of the sampling noise.
             max_megapixels: a larger image is refused.
+            mask: of the same size (a file, a Pillow image, an array uint8 or bool), white where content is missing.
+            keep_known: pixels outside the mask stay as they are.
 
         Returns:
             A Pillow image with the mode and alpha of the input; for an array, uint8 (H, W, 3).
 
         Raises:
-            UserError: the file is missing or damaged, or the image too large.
+            UserError: a file is missing or damaged, the image too large, or the mask of another size, empty or full.
         """
         if isinstance(image, np.ndarray):
-            return np.asarray(self.restore_image(Image.fromarray(image), nfe, seed, max_megapixels))
+            return np.asarray(self.restore_image(Image.fromarray(image), nfe, seed, max_megapixels, mask, keep_known))
         try:
             picture = read(image, max_megapixels)
+            hole = None if mask is None else read_mask(mask, picture, max_megapixels=max_megapixels)[None]
         except (OSError, ValueError, Image.DecompressionBombError) as error:
             raise UserError(f"cannot read the image {image}: {error}") from error
         degraded, keys = picture.pixels[None].to(self.device), fold(seed, "sampling", 0)[None]
-        restored = self.restore(degraded, keys, nfe, tiles=Tiles())
+        restored = self.restore(degraded, keys, nfe, mask=hole, tiles=Tiles(), keep_known=keep_known)
         return encode(replace(picture, pixels=restored[0].cpu()))
 
     @classmethod
-    def load(cls, path: str | Path, device: str | torch.device = "cpu", trust: Any = None) -> "Restorer":
+    def load(cls, path: str | Path | None = None, device: str | torch.device = "cpu", trust: Any = None) -> "Restorer":
         """The restorer of a checkpoint, rebuilt from the training config in it, in eval mode.
 
         Args:
+            path: a checkpoint, or a weights file; None: the weights that come with the package.
             trust: names of other packages whose code the checkpoint may use.
 
         Raises:
             UserError: as `read_checkpoint`, it does not fit this version, or its weights are not finite.
         """
+        if path is None and (path := shipped()) is None:
+            raise UserError("this package comes without weights; give a checkpoint")
         checkpoint = read_checkpoint(path, trust)
         if (name := broken(checkpoint)) is not None:
             raise UserError(f"{path}: its weight {name} is not finite; give another checkpoint")
-        config, prefix = checkpoint["config"], "restorer."
-        state = {k.removeprefix(prefix): v for k, v in checkpoint["state_dict"].items() if k.startswith(prefix)}
+        config, weights = checkpoint["config"], checkpoint["state_dict"].items()
+        state = {k.removeprefix(PREFIX): v for k, v in weights if k.startswith(PREFIX)}
         try:
             with torch.device("meta"):  # takes no memory before the weights are known to fit
                 fit = shapes(cls.build(config, "checkpoint").state_dict()) == shapes(state)
@@ -215,15 +245,3 @@ class Restorer(nn.Module):
         if weights is not None and "encoder" in parts["backbone"]:
             parts["backbone"]["encoder"] = {**parts["backbone"]["encoder"], "weights": weights}
         return cls(**{name: instantiate(part) for name, part in parts.items()})
-
-
-def self_contained(config: dict[str, Any]) -> dict[str, Any]:
-    """The training config as a checkpoint carries it: a source's restorer by its config, not by its file."""
-    source = config["source"]
-    if "path" not in (regression := source.get("restorer", {})):
-        return config
-    inner = read_checkpoint(regression["path"], regression.get("trust"))["config"]
-    # Not recursive: `build` instantiates the groups itself.
-    groups = {name: inner[name] for name in GROUPS}
-    rebuilt = {"_target_": BUILD, "_recursive_": False, "config": groups, "weights": "checkpoint"}
-    return {**config, "source": {**source, "restorer": rebuilt}}

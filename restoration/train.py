@@ -28,9 +28,9 @@ from restoration.metrics.frechet import FrechetDistance, encoder_distance
 from restoration.report.folder import Report
 from restoration.report.table import show
 from restoration.report.write import describe, write_results
-from restoration.restorer import Restorer, self_contained
-from restoration.run.checkpoint import best_checkpoint
-from restoration.run.command import hydra_command
+from restoration.restorer import Restorer
+from restoration.run.checkpoint import best_checkpoint, self_contained
+from restoration.run.command import hydra_command, output_folder
 from restoration.run.fit import continuation, fit
 from restoration.run.hardware import autocast_dtype, first_process
 from restoration.run.isolation import free_memory
@@ -70,7 +70,7 @@ def train(config: DictConfig) -> Report | None:
     Raises:
         UserError: something in the config, the data or the folder must be corrected, or the loss was not finite.
     """
-    folder = Path(config.folder)
+    folder = output_folder(Path(config.folder))
     if done(config, folder):
         return done_before(folder)
     checkpoint = last_checkpoint(config, folder)

@@ -14,7 +14,7 @@ from test_restore import Untouched
 
 from restoration.data.decode import read_image
 from restoration.picture import printable
-from restoration.restore import main, plan, restore_pictures
+from restoration.restore import Settings, main, plan, restore_pictures
 from restoration.restorer import Restorer
 
 
@@ -110,7 +110,7 @@ def test_damaged_files_by_the_hundred(tmp_path: Path):
     files = list(source.iterdir())
     assert len(files) == number >= 1000
     tasks = plan(source, tmp_path / "out")
-    failed = restore_pictures(Untouched(), tasks, max_megapixels=4)
+    failed = restore_pictures(Untouched(), tasks, Settings(max_megapixels=4))
     outcome = Counter(task.target.is_file() for task in tasks)
     assert outcome == {True: len(tasks) - len(failed), False: len(failed)} and min(outcome.values()) > 100
     assert {task.name for task in tasks if not task.target.is_file()} == set(failed)

@@ -13,6 +13,7 @@ ROOMS = [
     "trust",
     "keyed",
     "batch",
+    "weights_file",
     "checkpoint_file",
     "picture",
     "corruption",
@@ -32,6 +33,7 @@ ROOMS = [
     "tune",
     "evaluate",
     "restore",
+    "export",
     "benchmark",
     "train",
 ]
@@ -99,4 +101,4 @@ def arrows() -> set[tuple[str, str]]:
 
 def test_rooms_and_arrows_do_not_multiply():
     """Version 0.1 had 29 rooms and 93 arrows. A new import across rooms is a decision: change the number with it."""
-    assert (len(ROOMS), len(arrows())) <= (26, 99)
+    assert (len(ROOMS), len(arrows())) <= (28, 107)

@@ -17,8 +17,8 @@ from restoration.estimator import Identity
 from restoration.flow import ConditionalField, to_model
 from restoration.flow.tiling import Tiles
 from restoration.picture import read, write
-from restoration.restore import Task, main, plan, restore_pictures
-from restoration.restorer import Restorer
+from restoration.restore import Settings, Task, main, plan, restore_pictures
+from restoration.restorer import Restored, Restorer
 from restoration.sampler import Euler, Midpoint
 
 
@@ -63,7 +63,7 @@ def pixels(*shape: int, seed: int = 0, dtype: type = np.uint8) -> np.ndarray:
 def through(tmp_path: Path, source: Path, restorer: Restorer | None = None, **options) -> Image.Image:
     """The result for one file."""
     target = tmp_path / "restored" / f"{source.stem}.png"
-    assert restore_pictures(restorer or Untouched(), [Task(source, source.name, target)], **options) == {}
+    assert restore_pictures(restorer or Untouched(), [Task(source, source.name, target)], Settings(**options)) == {}
     return Image.open(target)
 
 
@@ -86,7 +86,7 @@ def test_a_result_does_not_depend_on_the_other_files(tmp_path: Path):
     outputs = {}
     for batch_size in (1, 3):
         tasks = plan(source, tmp_path / f"restored{batch_size}")
-        assert restore_pictures(Noisy(), tasks, seed=5, tiles=Tiles(batch_size=batch_size)) == {}
+        assert restore_pictures(Noisy(), tasks, Settings(seed=5, tiles=Tiles(batch_size=batch_size))) == {}
         outputs[batch_size] = [np.asarray(Image.open(task.target)) for task in tasks]
     for alone, together in zip(outputs[1], outputs[3], strict=True):
         np.testing.assert_array_equal(alone, together)
@@ -183,10 +183,10 @@ class Starved(Untouched):
         super().__init__()
         self.error = error
 
-    def restore(self, degraded: Tensor, *arguments, **options) -> Tensor:
+    def restored(self, degraded: Tensor, *arguments, **options) -> Restored:
         if degraded.shape[0] * degraded.shape[2] > 16:
             raise self.error
-        return super().restore(degraded, *arguments, **options)
+        return super().restored(degraded, *arguments, **options)
 
 
 @pytest.mark.parametrize(
@@ -233,7 +233,7 @@ def command(*arguments: str) -> int:
 @pytest.mark.parametrize(
     "arguments, complaint",
     [
-        ([], "checkpoint= is missing; for example checkpoint="),
+        (["input=null"], "input=null must be text"),
         (["checkpoint=bad.ckpt"], "bad.ckpt is not a checkpoint"),
         (["checkpoint=bad.ckpt", "input=pictures"], "no input at pictures"),
         (["checkpoint=bad.ckpt", "tile=large"], "tile=large must be a whole number"),
@@ -265,7 +265,7 @@ def test_the_command_restores_what_it_can(
     monkeypatch.setattr(Restorer, "load", lambda *_: Untouched())
     assert command("checkpoint=c", "input=photos") == 1
     said = capsys.readouterr()
-    assert "skipped b.png: " in said.err and said.out.startswith("restored 1 of 2 images into restored")
+    assert "skipped b.png: " in said.err and "\nrestored 1 of 2 images into restored" in said.out
     np.testing.assert_array_equal(np.asarray(Image.open("restored/a.png")), pixels(8, 8, 3))
 
 

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from restoration.errors import UserError
-from restoration.restorer import Restorer, self_contained
+from restoration.restorer import Restorer
+from restoration.run.checkpoint import self_contained
 
 CONFIG = {
     "seed": 3,

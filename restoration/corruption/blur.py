@@ -1,4 +1,4 @@
-"""Motion and Gaussian blur: one kernel per image, one grouped convolution per batch."""
+"""Motion, Gaussian and defocus blur: one kernel per image, one grouped convolution per batch."""
 
 import math
 from abc import abstractmethod
@@ -80,3 +80,21 @@ class GaussianBlur(Blur):
         # At σ = 0 all weights except the centre's underflow to 0: the identity.
         sigma = parameters["sigma"].clamp(min=1e-3)[:, None, None]
         return torch.exp(-(x.square() + y.square()) / (2 * sigma.square()))
+
+
+class Defocus(Blur):
+    """Blur of a lens out of focus: a disc with an antialiased edge.
+
+    Args:
+        radius: of the disc at severity 1, pixels of a 64-pixel image.
+    """
+
+    def __init__(self, radius: NotNegative = 5.0) -> None:
+        self.radius = radius
+
+    def sample(self, severity: Tensor, keys: Tensor, size: tuple[int, int]) -> Parameters:
+        return {"radius": severity * (self.radius * min(size) / 64)}
+
+    def kernels(self, parameters: Parameters, x: Tensor, y: Tensor) -> Tensor:
+        """Weight max(0, min(1, radius + ½ − distance to the centre))."""
+        return (parameters["radius"][:, None, None] + 0.5 - torch.hypot(x, y)).clamp(0, 1)

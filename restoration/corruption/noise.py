@@ -1,4 +1,4 @@
-"""Gaussian noise, and salt and pepper. Pixel noise is drawn on the images' device, from the image's key."""
+"""Gaussian noise, sensor noise, salt and pepper. Pixel noise is drawn on the images' device, from the image's key."""
 
 import torch
 from torch import Tensor
@@ -28,12 +28,40 @@ class GaussianNoise(Operator):
         return (images + sigma * noise).clamp(0, 1), mask
 
 
+class SensorNoise(Operator):
+    """Noise as sensors have it: Gaussian, of a variance that grows with the intensity x.
+
+    Its standard deviation is u·√(read² + shot²·x), the Gaussian approximation of photon and read noise (Foi et al.
+    2008, "Practical Poissonian-Gaussian noise modeling"). The result is clipped to [0, 1].
+
+    Args:
+        read: of the read noise at severity 1, for images in [0, 1].
+        shot: of the photon noise of a white pixel at severity 1.
+    """
+
+    def __init__(self, read: NotNegative = 0.05, shot: NotNegative = 0.15) -> None:
+        self.read = read
+        self.shot = shot
+
+    def sample(self, severity: Tensor, keys: Tensor, size: tuple[int, int]) -> Parameters:
+        return {"factor": severity, "key": fold(keys, "sensor_noise")}
+
+    def apply(self, images: Tensor, parameters: Parameters) -> tuple[Tensor, Tensor]:
+        factor = parameters["factor"].to(images.device)[:, None, None, None]
+        sigma = factor * (self.read**2 + self.shot**2 * images).sqrt()
+        noise = normal(parameters["key"].to(images.device), tuple(images.shape[1:]))
+        mask = torch.zeros_like(images[:, :1], dtype=torch.bool)
+        return (images + sigma * noise).clamp(0, 1), mask
+
+
 class SaltPepper(Operator):
     """Pixels replaced by black or white, half each, in all channels; they are the hole.
 
     Args:
         share: the share of replaced pixels at severity 1.
     """
+
+    makes_hole = True
 
     def __init__(self, share: Share = 0.5) -> None:
         self.share = share

@@ -14,13 +14,11 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from restoration.batch import Batch
 from restoration.corruption import Corruption
+from restoration.data.augment import flat_areas
 from restoration.data.decode import Source
 from restoration.data.store import Store, decode_once
-from restoration.errors import Count, Range, UserError, whole_number
+from restoration.errors import Count, Range, Share, UserError, whole_number
 from restoration.keyed import fold, permutation, uniform
-
-PROTOCOL = 1
-"""Version of the degradations in evaluation; results of different versions are not comparable."""
 
 
 @dataclass(eq=False)
@@ -104,9 +102,11 @@ class RestorationDataModule(LightningDataModule):
         eval_batch_size: of validation and test, on all devices together.
         device: "cpu" reads batches from the store; "cuda" holds the training images on the GPU.
         seed: keys the order of the images and the degradations of training.
+        flat_areas: share of the training images that get exactly black or white areas before they are degraded
+            (`augment.flat_areas`), so that not every such area is taken for a hole.
 
     Raises:
-        UserError: a size is not a whole number, or there is no such device.
+        UserError: a size is not a whole number, flat_areas is no share, or there is no such device.
     """
 
     corruption: Corruption
@@ -115,9 +115,12 @@ class RestorationDataModule(LightningDataModule):
     eval_batch_size: Count = 128
     device: Literal["cpu", "cuda"] = "cpu"
     seed: Annotated[int, Range(0, 2**32 - 1)] = 0
+    flat_areas: Share = 0.0
 
     def __post_init__(self) -> None:
         super().__init__()
+        if not isinstance(self.flat_areas, int | float) or not 0 <= self.flat_areas <= 1:
+            raise UserError(f"data.flat_areas={self.flat_areas}: it must be a share in [0, 1]")
         if self.device not in ("cpu", "cuda"):
             raise UserError(f"data.device={self.device!r}: choose cpu or cuda")
         if self.device == "cuda" and not torch.cuda.is_available():
@@ -194,8 +197,9 @@ class RestorationDataModule(LightningDataModule):
             keys = fold(self.seed, "train", self.trainer.current_epoch, index.cpu())
             flip = (uniform(fold(keys, "flip"), 1)[:, 0] < 0.5).to(clean.device)
             clean = torch.where(flip[:, None, None, None], clean.flip(-1), clean)
+            clean = flat_areas(clean, keys, self.flat_areas)
         else:
-            keys = fold("evaluation", PROTOCOL, index.cpu())
+            keys = fold("evaluation", self.corruption.protocol, index.cpu())
         degraded, mask, severity = self.corruption(clean, keys)
         kind = None if batch["split"] == "train" else self.corruption.kinds(keys, (clean.shape[-2], clean.shape[-1]))
         return Batch(clean, degraded, mask, severity, index, batch.get("label"), kind, batch["place"])

@@ -23,7 +23,13 @@ class Estimate:
 
 
 class Estimator(nn.Module, ABC):
-    """Estimates the degradation of an image. It runs once per image, in front of the backbone."""
+    """Estimates the degradation of an image. It runs once per image, in front of the backbone.
+
+    Attributes:
+        condition_on_mask: whether training gives it the mask of the hole; it may ignore it for some of the images.
+    """
+
+    condition_on_mask: bool = False
 
     @abstractmethod
     def forward(self, degraded: Tensor, mask: Tensor | None = None) -> Estimate:

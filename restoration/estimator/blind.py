@@ -1,4 +1,4 @@
-"""Estimates the hole and the remaining error from the degraded image alone."""
+"""Estimates the hole and the remaining error from the degraded image, and from the mask if there is one."""
 
 from dataclasses import dataclass
 
@@ -11,8 +11,6 @@ from restoration.estimator.base import Estimate, Estimator
 
 # log of a typical error: about what blur at severity ½ leaves.
 _TYPICAL_LOG_ERROR = -3.0
-# Below this share of the pixels a hole counts as absent: its size carries no information.
-_MIN_HOLE_SHARE = 0.002
 # The residual std is this factor above the expected error: an underestimate would limit the restoration.
 _MARGIN = 2.0
 # Typical error of a filled hole, in [−1, 1] units.
@@ -43,10 +41,13 @@ class Blind(Estimator):
 
     Args:
         width: channels.
+        condition_on_mask: every other image of a training batch comes with its mask, which replaces the estimated hole;
+            without, masks are for restoring only.
     """
 
-    def __init__(self, width: Width = 32) -> None:
+    def __init__(self, width: Width = 32, condition_on_mask: bool = True) -> None:
         super().__init__()
+        self.condition_on_mask = condition_on_mask
         self.hole = HoleHead(width)
         self.features = nn.Sequential(
             nn.PixelUnshuffle(2), nn.Conv2d(28, width, 3, padding=1), nn.SiLU(), nn.Conv2d(width, width, 3, padding=1)
@@ -55,7 +56,11 @@ class Blind(Estimator):
 
     def forward(self, degraded: Tensor, mask: Tensor | None = None) -> BlindEstimate:
         hole_logit = self.hole(degraded)
-        hole = torch.sigmoid(hole_logit.detach()) if mask is None else mask.to(hole_logit)
+        hole = torch.sigmoid(hole_logit.detach())
+        if mask is not None:
+            # In training every other image is blind. The order of the images is random already.
+            given = torch.arange(len(mask), device=mask.device)[:, None, None, None] % 2 == 1
+            hole = torch.where(given, mask.to(hole), hole) if self.training else mask.to(hole)
         # Only pixels that are surely known may spread: on coarse pyramid levels a trace of black would dominate.
         filled = fill(degraded, (1 - 4 * hole).clamp(min=0))
         initial = degraded + hole * (filled - degraded)
@@ -78,9 +83,9 @@ class Blind(Estimator):
 class HoleHead(nn.Module):
     """Estimates per pixel whether it was erased.
 
-    Erased pixels are exactly black, and few others of a blurred image are. The estimate starts from that, and the
-    network corrects it (night sky; white pixels of salt and pepper). It runs at half resolution; dilation gives a
-    receptive field of about thirty pixels.
+    Exactly black pixels are often erased; others rarely are. The estimate starts from that, far from certainty, and the
+    network learns which black areas belong to the image and which holes have another content. It runs at half
+    resolution; dilation gives a receptive field of about thirty pixels.
 
     Args:
         width: channels.
@@ -109,16 +114,14 @@ class HoleHead(nn.Module):
         levels = ((degraded + 1) * 127.5).clamp(0, 255)
         black = (-levels.amax(dim=1, keepdim=True)).exp()
         white = (levels.amin(dim=1, keepdim=True) - 255).exp()
-        # Log-odds of ±4: the initial certainty is 98 %.
-        return self.network(torch.cat([degraded, black, white], dim=1)).float() + (8 * black - 4)
+        # At first a black pixel is a hole with probability 73 %, another one with 5 %.
+        return self.network(torch.cat([degraded, black, white], dim=1)).float() + (4 * black - 3)
 
 
 class ErrorHead(nn.Module):
     """Estimates per image how far the known region is from the clean image.
 
-    It reads local features averaged over the known region (sharpness), and the size of the hole if there is one: in
-    training the two are correlated, and sharpness alone does not tell a smooth image from a blurred one. For half of
-    the training images the hole is hidden, so that an image without a hole is not taken for an intact one.
+    It reads local features averaged over the known region, such as sharpness.
 
     Args:
         channels: of the local features.
@@ -127,18 +130,11 @@ class ErrorHead(nn.Module):
 
     def __init__(self, channels: int, hidden: int = 64) -> None:
         super().__init__()
-        self.network = nn.Sequential(nn.Linear(2 * channels + 2, hidden), nn.SiLU(), nn.Linear(hidden, 1))
+        self.network = nn.Sequential(nn.Linear(2 * channels, hidden), nn.SiLU(), nn.Linear(hidden, 1))
 
     def forward(self, features: Tensor, hole: Tensor) -> Tensor:
         """The log error (B,) from features (B, C, H/2, W/2) and the hole (B, 1, H, W) in [0, 1]."""
-        area = (hole > 0.5).float().mean(dim=(1, 2, 3))[:, None]
-        seen = (area > _MIN_HOLE_SHARE).float()
-        if self.training:
-            # Every other image. The order of the images is random already.
-            seen = seen * (torch.arange(len(seen), device=seen.device) % 2)[:, None]
-        # The hole covers at most a few tenths of the image; the factor brings its size to the scale of the statistics.
-        inputs = torch.cat([known_statistics(features, hole), seen, 10 * area * seen], dim=1)
-        return self.network(inputs).float()[:, 0] + _TYPICAL_LOG_ERROR
+        return self.network(known_statistics(features, hole)).float()[:, 0] + _TYPICAL_LOG_ERROR
 
 
 def known_statistics(features: Tensor, hole: Tensor) -> Tensor:

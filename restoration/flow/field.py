@@ -56,6 +56,11 @@ class ConditionalField(Field):
         """(B, 1, H, W), of the initial estimate."""
         return self.estimate.residual_std
 
+    @property
+    def hole(self) -> Tensor:
+        """(B, 1, H, W) in [0, 1], probability that the pixel's content is missing."""
+        return self.estimate.hole
+
     def start(self, keys: Tensor) -> Tensor:
         """x_0 = mean + σ·n (B, 3, H, W) with the noise of int64 keys (B,)."""
         return self.mean + self.sigma * normal(keys.to(self.mean.device), tuple(self.mean.shape[1:]))

@@ -191,9 +191,9 @@ class TiledField(Field):
             field = self._field(number)
             if keep:
                 first.append(field)
-            return torch.cat([field.mean, field.sigma, field.residual_std], dim=1)
+            return torch.cat([field.mean, field.sigma, field.residual_std, field.estimate.hole], dim=1)
 
-        self.mean, self.sigma, self.residual_std = self._blend(start, 5).split([3, 1, 1], dim=1)
+        self.mean, self.sigma, self.residual_std, self.hole = self._blend(start, 6).split([3, 1, 1, 1], dim=1)
         self._kept = [replace(field, **self._start(number)) for number, field in enumerate(first)]
 
     def start(self, keys: Tensor) -> Tensor:

@@ -12,7 +12,15 @@ from restoration.metrics.bootstrap import bootstrap_mean, jackknife
 from restoration.metrics.frechet import FrechetDistance, GroupedStatistics, frechet_distance, frechet_left_out
 from restoration.metrics.image import gradient_energy, measure
 from restoration.metrics.samples import SampledRestorer
-from restoration.metrics.summary import QUALITY, group_table, kind_groups, severity_groups, stack_columns, summary
+from restoration.metrics.summary import (
+    QUALITY,
+    group_table,
+    hole_groups,
+    kind_groups,
+    severity_groups,
+    stack_columns,
+    summary,
+)
 
 EXAMPLES = 8  # images in grid.png
 
@@ -145,6 +153,7 @@ class Collector:
             "restored": by_nfe[0],
             "by_nfe": by_nfe,
             "by_severity": group_table(severity_groups(images["severity"]), identity, restored, seed),
+            "by_hole": group_table(hole_groups(images["hole"]), identity, restored, seed),
             "by_kind": group_table(kind_groups(self._kinds), identity, restored, seed),
         })  # fmt: skip
 

@@ -40,7 +40,8 @@ def psnr_region(restored: Tensor, clean: Tensor, region: Tensor) -> Tensor:
 def ssim(restored: Tensor, clean: Tensor) -> Tensor:
     """Structural similarity (Wang et al. 2004): Gaussian 11x11 window, sigma 1.5, border kept; H and W must exceed 5.
 
-    scikit-image crops a border of five pixels and therefore differs in the third digit.
+    scikit-image leaves out a border of five pixels. On version 1 of `corruption=blur_erase` its mean is lower by 0.02
+    at 64 pixels and by 0.07 at 32.
     """
     restored, clean = _prepared(restored, clean)
     with torch.autocast(clean.device.type, enabled=False):

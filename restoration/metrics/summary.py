@@ -10,6 +10,7 @@ from restoration.metrics.bootstrap import bootstrap_mean, bootstrap_ratio
 
 QUALITY = ("psnr", "ssim", "psnr_hole", "psnr_known")
 SEVERITY_BINS = 4
+HOLE_BIN = 0.1  # share of the image
 
 # Metrics of one method: name -> (n,), NaN for an image without that metric.
 Columns = dict[str, np.ndarray]
@@ -38,10 +39,17 @@ def summary(columns: Columns, texture_clean: np.ndarray, seed: int) -> dict[str,
 
 
 def severity_groups(severity: np.ndarray) -> Groups:
-    """Equal intervals of the severity (n,) from `low` to `high`, without the empty ones."""
+    """Equal intervals of the severity (n,) of the known region from `low` to `high`, without the empty ones."""
     edges = np.arange(SEVERITY_BINS + 1) / SEVERITY_BINS
     place = np.minimum((severity * SEVERITY_BINS).astype(int), SEVERITY_BINS - 1)
     return [({"low": edges[bin], "high": edges[bin + 1]}, place == bin) for bin in np.unique(place)]
+
+
+def hole_groups(hole: np.ndarray) -> Groups:
+    """Equal intervals of the erased share (n,) of an image, without images that have no hole."""
+    place = (hole / HOLE_BIN).astype(int)
+    found = np.unique(place[hole > 0])
+    return [({"low": bin * HOLE_BIN, "high": (bin + 1) * HOLE_BIN}, (place == bin) & (hole > 0)) for bin in found]
 
 
 def kind_groups(kinds: list[str]) -> Groups:

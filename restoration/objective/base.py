@@ -81,7 +81,8 @@ class Objective(nn.Module):
             batch: B images.
             keys: int64 (B,), one per image and visit.
         """
-        field = restorer.field(batch.degraded)
+        given = restorer.estimator.training and restorer.estimator.condition_on_mask
+        field = restorer.field(batch.degraded, batch.mask if given else None)
         total = torch.zeros((), device=batch.clean.device)
         log: dict[str, Tensor] = {}
         for name, term in self.terms.items():

@@ -39,10 +39,11 @@ class Picture:
     @property
     def image(self) -> Tensor:
         """The pixels as float32 (3, H, W) in [0, 1]."""
-        return _unit(self.pixels)
+        return unit(self.pixels)
 
 
-def _unit(pixels: Tensor) -> Tensor:
+def unit(pixels: Tensor) -> Tensor:
+    """Pixels as float32 in [0, 1]."""
     return pixels.float().div_(255) if pixels.dtype == torch.uint8 else pixels
 
 
@@ -72,7 +73,7 @@ def encode(picture: Picture) -> Image.Image:
     height, width = picture.pixels.shape[1:]
     values = np.empty((height, width) if picture.grey else (height, width, 3), dtype)
     for top in range(0, height, STRIP):  # In strips: whole images in float64 would need 100 bytes for each pixel.
-        rows = _unit(picture.pixels[:, top : top + STRIP])
+        rows = unit(picture.pixels[:, top : top + STRIP])
         rows = rows.mean(dim=0) if picture.grey else rows.permute(1, 2, 0)
         values[top : top + STRIP] = (rows.clamp(0, 1).double() * highest).round().numpy().astype(dtype)
     encoded = Image.fromarray(values)

@@ -7,12 +7,14 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from restoration.checkpoint_file import read_checkpoint
 from restoration.data.datamodule import RestorationDataModule
 from restoration.errors import UserError
-from restoration.restorer import Restorer
+from restoration.restorer import GROUPS, Restorer
 from restoration.run.hardware import usable_device
 from restoration.run.keys import changed, check_values
 from restoration.run.overrides import Overrides, leaves
+from restoration.trust import BUILD
 
 # Groups of the training config that an evaluation reads beside the restorer's own.
 _NEEDED = ("data", "corruption", "evaluation", "trainer", "run")
@@ -82,3 +84,15 @@ def open_checkpoint(config: DictConfig) -> tuple[Restorer, dict[str, Any], Resto
     data: RestorationDataModule = instantiate(trained["data"], corruption=instantiate(trained["corruption"]))
     data.prepare_data()
     return restorer, trained, data
+
+
+def self_contained(config: dict[str, Any]) -> dict[str, Any]:
+    """The training config as a checkpoint carries it: a source's restorer by its config, not by its file."""
+    source = config["source"]
+    if "path" not in (regression := source.get("restorer", {})):
+        return config
+    inner = read_checkpoint(regression["path"], regression.get("trust"))["config"]
+    # Not recursive: `build` instantiates the groups itself.
+    groups = {name: inner[name] for name in GROUPS}
+    rebuilt = {"_target_": BUILD, "_recursive_": False, "config": groups, "weights": "checkpoint"}
+    return {**config, "source": {**source, "restorer": rebuilt}}

@@ -30,10 +30,11 @@ _LOADERS = ("<frozen importlib", *(str(Path(file).parent) for file in (importlib
 # Values of keys that no `_target_` takes, in all commands.
 _VALUES: dict[str, Any] = {
     **{"name": str | int | float, "folder": str, "seed": Annotated[int, Range(0, 2**32 - 1)], "compile": bool},
-    **{"validations": Count, "budget": {"images": Count}, "checkpoint": str, "output": str | None, "tune": bool},
+    **{"validations": Count, "budget": {"images": Count}, "checkpoint": str | None, "output": str | None, "tune": bool},
     **{"split": Literal["test", "selection"], "device": str, "overwrite": bool, "nfe": NFE | None, "images": Count},
     **{"reference": NFE, "frechet": {"model": str | None, "weights": str | None, "stem": str | None}},
     **{"input": str, "tile": Count, "overlap": Annotated[int, Range(0)] | None, "batch_size": Count},
+    **{"mask": str | None, "mask_invert": bool, "keep_known": bool},
     **{"max_megapixels": Positive, "resume": bool | Literal["auto"]},
     **dict.fromkeys(
         ("data", "corruption", "estimator", "backbone", "source", "prediction", "sampler", "objective", "optimizer")
@@ -44,7 +45,7 @@ _VALUES: dict[str, Any] = {
 
 # Keys that hold a file or a folder.
 PATHS = (
-    *("checkpoint", "input", "output", "frechet.weights"),
+    *("checkpoint", "input", "output", "mask", "frechet.weights"),
     *("data.root", "source.restorer.path", "backbone.encoder.weights"),
 )
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy import ndimage
+from scipy import fft, ndimage
 
 TABLE = Path(__file__).with_name("oracle.csv")
 ROWS = 96
@@ -57,6 +57,46 @@ def blur(image: np.ndarray, weight: Callable[[int, int], float]) -> np.ndarray:
     kernel = np.array([[weight(x, y) for x in offsets] for y in offsets])
     kernel /= kernel.sum()
     return np.stack([ndimage.correlate(channel.astype(np.float64), kernel, mode="mirror") for channel in image])
+
+
+# Quantisation of luminance and chrominance at quality 50 (ITU-T T.81, annex K).
+_LUMA = np.array(
+    "16 11 10 16 24 40 51 61 12 12 14 19 26 58 60 55 14 13 16 24 40 57 69 56 14 17 22 29 51 87 80 62 18 22 37 56 68 "
+    "109 103 77 24 35 55 64 81 104 113 92 49 64 78 87 103 121 120 101 72 92 95 98 112 100 103 99".split(),
+    dtype=float,
+).reshape(8, 8)
+_CHROMA = np.full((8, 8), 99.0)
+_CHROMA[:4, :4] = [[17, 18, 24, 47], [18, 21, 26, 66], [24, 26, 56, 99], [47, 66, 99, 99]]
+_YCC = np.array([[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]])
+
+
+def _quantised(plane: np.ndarray, table: np.ndarray, quality: int) -> np.ndarray:
+    """A plane in 0 … 255, its 8 × 8 blocks rounded in the cosine domain."""
+    scale = 5000 // quality if quality < 50 else 200 - 2 * quality
+    steps = np.clip((table * scale + 50) // 100, 1, 255)
+    rows, columns = (side // 8 for side in plane.shape)
+    blocks = plane.reshape(rows, 8, columns, 8).swapaxes(1, 2) - 128
+    coefficients = np.rint(fft.dctn(blocks, axes=(2, 3), norm="ortho") / steps) * steps
+    return (fft.idctn(coefficients, axes=(2, 3), norm="ortho") + 128).swapaxes(1, 2).reshape(plane.shape).clip(0, 255)
+
+
+def _doubled(plane: np.ndarray, axis: int) -> np.ndarray:
+    """Twice as many samples, each ¾ of the nearest and ¼ of the next."""
+    plane = np.moveaxis(plane, axis, 0)
+    before, after = (np.take(plane, np.arange(len(plane)) + shift, 0, mode="clip") for shift in (-1, 1))
+    pairs = np.stack([0.75 * plane + 0.25 * before, 0.75 * plane + 0.25 * after], 1)
+    return np.moveaxis(pairs.reshape(-1, *plane.shape[1:]), 0, axis)
+
+
+def jpeg(image: np.ndarray, quality: int) -> np.ndarray:
+    """Baseline JPEG of an image (3, H, W) in [0, 1], sides multiples of 16, with colour at half resolution."""
+    luma, *chroma = np.tensordot(_YCC, np.rint(255 * image), 1) + np.array([0, 128, 128])[:, None, None]
+    planes = [_quantised(luma, _LUMA, quality)]
+    for plane in chroma:
+        halves = plane.reshape(plane.shape[0] // 2, 2, plane.shape[1] // 2, 2).mean((1, 3))
+        planes.append(_doubled(_doubled(_quantised(halves, _CHROMA, quality), 0), 1))
+    centred = np.stack(planes) - np.array([0, 128, 128])[:, None, None]
+    return np.rint(np.tensordot(np.linalg.inv(_YCC), centred, 1).clip(0, 255)) / 255
 
 
 def rectangle(area: float, aspect: float, place: tuple[float, float], size: tuple[int, int]) -> dict[str, int]:

@@ -4,9 +4,11 @@ import math
 
 import pytest
 import torch
+from scipy import stats
 
 from restoration.corruption import BlockMask, Corruption, Erase, GaussianBlur, MotionBlur, OneOf, SaltPepper, Sequence
-from restoration.keyed import fold
+from restoration.errors import UserError
+from restoration.keyed import fold, uniform
 
 
 def test_a_sequence_applies_its_steps_in_order_and_unites_their_holes():
@@ -49,7 +51,6 @@ def test_one_of_applies_the_choice_to_its_image():
     parameters = operator.sample(torch.ones(30), keys, (32, 32))
     degraded, mask = operator.apply(images, parameters)
     assert parameters["choice"].unique().tolist() == [0, 1, 2]
-    assert operator.kinds(parameters) == [list(choices)[number] for number in parameters["choice"]]
     for number, name in enumerate(choices):
         rows = parameters["choice"] == number
         everywhere, holes = choices[name].apply(images, parameters[name])
@@ -66,14 +67,61 @@ def test_the_choice_is_independent_of_the_parameters():
     assert abs(angle[first].mean() - angle[~first].mean()) < 4 * math.sqrt(1 / 12 * 4 / 8000)
 
 
-def test_kinds_of_a_sequence_are_joined_and_a_single_kind_has_no_name():
-    blur, noise = OneOf({"motion": MotionBlur(), "gaussian": GaussianBlur()}), OneOf({"salt": SaltPepper()})
-    keys = torch.arange(20)
+def blur_erase(**skip: float) -> Sequence:
+    return Sequence({"blur": OneOf({"motion": MotionBlur(), "gaussian": GaussianBlur()}), "erase": Erase()}, skip)
 
-    def kinds(operator):
-        return operator.kinds(operator.sample(torch.ones(20), keys, (16, 16)))
 
-    assert kinds(Erase()) is None and kinds(Sequence({"a": Erase(), "b": MotionBlur()})) is None
-    assert set(kinds(Sequence({"blur": blur, "erase": Erase()}))) == {"motion", "gaussian"}
-    assert Corruption(blur).kinds(keys, (16, 16)) == kinds(blur)
-    assert set(kinds(Sequence({"blur": blur, "noise": noise}))) == {"motion + salt", "gaussian + salt"}
+def test_parts_have_independent_severities_and_are_left_out_with_their_probability():
+    keys, skip = fold("parts", torch.arange(8000)), {"blur": 0.25, "erase": 0.4}
+    severities, _ = Corruption(blur_erase(**skip), 0.5).sample(keys, (16, 16))
+    assert list(severities) == ["blur.motion", "blur.gaussian", "erase"]
+    blur, erase = severities["blur.motion"] + severities["blur.gaussian"], severities["erase"]
+    assert not ((severities["blur.motion"] > 0) & (severities["blur.gaussian"] > 0)).any()
+    for part, share in ((blur, 0.25), (erase, 0.4)):
+        assert abs((part == 0).float().mean() - share) < 4 * math.sqrt(share * (1 - share) / 8000)
+        assert stats.kstest(part[part > 0].numpy() / 0.5, "uniform").pvalue > 0.005
+    # Neither the severity of a part nor its presence tells anything about another.
+    both = (blur > 0) & (erase > 0)
+    assert stats.spearmanr(blur[both], erase[both]).pvalue > 0.005
+    table = [[((blur > 0) == there) & ((erase > 0) == other) for other in (True, False)] for there in (True, False)]
+    assert stats.chi2_contingency([[cell.sum().item() for cell in row] for row in table]).pvalue > 0.005
+
+
+def test_version_1_shares_one_severity_and_leaves_nothing_out():
+    keys = fold("shared", torch.arange(200))
+    severities, _ = Corruption(blur_erase(blur=0.5, erase=0.5), 0.5, protocol=1).sample(keys, (16, 16))
+    expected = 0.5 * uniform(fold(keys, "severity"), 1)[:, 0]
+    assert torch.equal(severities["erase"], expected)
+    assert torch.equal(severities["blur.motion"] + severities["blur.gaussian"], expected)
+
+
+def test_a_fixed_severity_leaves_nothing_out():
+    severities, _ = Corruption(blur_erase(blur=1.0, erase=1.0), 0.5, "fixed").sample(torch.arange(50), (16, 16))
+    assert severities["erase"].unique().tolist() == [0.5]
+
+
+def test_the_severity_of_an_image_is_that_of_its_known_region():
+    keys, clean = torch.arange(50), torch.rand(50, 3, 16, 16)
+    severities, _ = Corruption(blur_erase()).sample(keys, (16, 16))
+    blur = severities["blur.motion"] + severities["blur.gaussian"]
+    assert torch.equal(Corruption(blur_erase())(clean, keys)[2], blur)
+    only = Corruption(Sequence({"erase": Erase(), "salt": SaltPepper()}))
+    assert torch.equal(only(clean, keys)[2], torch.stack([*only.sample(keys, (16, 16))[0].values()]).amax(0))
+
+
+def test_kinds_name_the_part_that_is_there():
+    keys = torch.arange(300)
+    corruption = Corruption(blur_erase(blur=0.5, erase=0.5))
+    severities, _ = corruption.sample(keys, (16, 16))
+    kinds = corruption.kinds(keys, (16, 16))
+    assert kinds is not None and set(kinds) == {"motion", "gaussian", "erase", "several", "intact"}
+    for number, kind in enumerate(kinds):
+        there = [name.removeprefix("blur.") for name, value in severities.items() if value[number] > 0]
+        assert kind == ("intact" if not there else there[0] if len(there) == 1 else "several")
+    assert Corruption(Erase()).kinds(keys, (16, 16)) is None
+
+
+@pytest.mark.parametrize("skip", [{"blur": -0.1}, {"blur": 1.1}, {"blur": "half"}, {"noise": 0.5}])
+def test_a_wrong_skip_is_refused(skip):
+    with pytest.raises(UserError, match="corruption.operator.skip"):
+        blur_erase(**skip)

@@ -25,7 +25,8 @@ from restoration.keyed import fold
 
 
 def blur_erase() -> Operator:
-    return Sequence({"blur": OneOf({"motion": MotionBlur(), "gaussian": GaussianBlur()}), "erase": Erase()})
+    steps = {"blur": OneOf({"motion": MotionBlur(), "gaussian": GaussianBlur()}), "erase": Erase()}
+    return Sequence(steps, {"blur": 0.25, "erase": 0.25})
 
 
 def mixed() -> Operator:
@@ -60,7 +61,7 @@ SIZES = [(64, 64), (32, 32), (48, 80)]
 @pytest.mark.parametrize("distribution", ["uniform", "fixed"])
 def test_strength_zero_is_the_identity_bit_for_bit(name, size, distribution):
     # Many keys: an angle whose sine and cosine round badly must not leak a neighbour in.
-    clean, keys = torch.rand(200, 3, *size), fold("zero", torch.arange(200))
+    clean, keys = torch.randint(256, (200, 3, *size)) / 255, fold("zero", torch.arange(200))
     degraded, mask, severity = Corruption(configured(name).operator, 0.0, distribution)(clean, keys)
     assert torch.equal(degraded, clean)
     assert not mask.any() and not severity.any()
@@ -99,8 +100,9 @@ def test_degradation_does_not_depend_on_the_batch(name):
         parts = [corruption(clean[rows], keys[rows]) for rows in order.split(size)]
         for together, alone in zip(whole, (torch.cat(column) for column in zip(*parts, strict=True)), strict=True):
             if together.dtype == torch.float32:
-                # A convolution may add in another order in another batch size.
-                torch.testing.assert_close(alone, together[order], atol=1e-6, rtol=0)
+                # A convolution may add in another order in another batch size, and a value be rounded the other way.
+                differs = (alone - together[order]).abs() > 1e-6
+                assert differs.float().mean() < 1e-3 and (alone - together[order]).abs().max() < 0.02
             else:
                 assert torch.equal(alone, together[order])
 
@@ -151,7 +153,7 @@ def test_strength_scales_one_draw():
 
 
 @pytest.mark.parametrize(
-    "arguments", [{"strength": -0.1}, {"strength": 1.1}, {"strength": "abc"}, {"severity": "normal"}]
+    "arguments", [{"strength": -0.1}, {"strength": 1.1}, {"strength": "abc"}, {"severity": "normal"}, {"protocol": 3}]
 )
 def test_a_wrong_strength_or_severity_is_refused(arguments):
     with pytest.raises(UserError, match=f"corruption.{next(iter(arguments))}"):

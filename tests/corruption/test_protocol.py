@@ -1,4 +1,4 @@
-"""Version 1 of docs/protocol.md: expected PSNR of explicit parameters, on procedural images and, if present, real ones.
+"""docs/protocol.md: expected PSNR of explicit parameters, on procedural images and, if present, real ones.
 
 The table of the real images is `protocol_reference.csv` in this folder or the file that RESTORATION_ORACLE names.
 """
@@ -13,7 +13,6 @@ import pytest
 import torch
 
 from restoration.corruption import Corruption, Erase, GaussianBlur, MotionBlur, OneOf, Sequence
-from restoration.data.datamodule import PROTOCOL
 from restoration.data.decode import read_image
 from restoration.keyed import fold, uniform
 from restoration.metrics.image import psnr
@@ -49,7 +48,7 @@ def worst_difference(rows: list[dict[str, str]], clean: torch.Tensor) -> float:
         "erase": {name: column(name).long() for name in ("top", "left", "height", "width")},
     }
     operator = Sequence({"blur": blur(), "erase": Erase()})
-    blurred, _ = operator.steps["blur"].apply(clean, parameters["blur"])
+    blurred, _ = operator.parts["blur"].apply(clean, parameters["blur"])
     degraded, mask = operator.apply(clean, parameters)
     assert torch.equal(mask.sum(dim=(1, 2, 3)), parameters["erase"]["height"] * parameters["erase"]["width"])
     differences = [psnr(blurred, clean) - column("psnr_blur_only"), psnr(degraded, clean) - column("psnr")]
@@ -120,8 +119,10 @@ def clean() -> torch.Tensor:
     ids=["blur_erase", "blur", "blur_erase-fixed"],
 )
 def test_the_identity_has_the_psnr_of_the_protocol(clean, strength, erase, severity, expected):
-    corruption = Corruption(Sequence({"blur": blur(), **({"erase": Erase()} if erase else {})}), strength, severity)
-    keys = fold("evaluation", PROTOCOL, torch.arange(len(clean)))
+    corruption = Corruption(
+        Sequence({"blur": blur(), **({"erase": Erase()} if erase else {})}), strength, severity, protocol=1
+    )
+    keys = fold("evaluation", 1, torch.arange(len(clean)))
     parts = zip(clean.split(100), keys.split(100), strict=True)
     scores = torch.cat([psnr(corruption(images, part)[0], images) for images, part in parts])
     assert scores.mean().item() == pytest.approx(expected[strength], abs=0.15)

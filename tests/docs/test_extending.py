@@ -94,7 +94,7 @@ def test_a_corruption(project: Path):
     assert metrics["run"]["corruption"] == "quantise"
     from my_project.quantise import Quantise
 
-    clean, keys = torch.rand(4, 3, 8, 8), fold(torch.arange(4))
+    clean, keys = torch.randint(256, (4, 3, 8, 8)) / 255, fold(torch.arange(4))
     degraded, _, _ = Corruption(Quantise(), strength=0.0)(clean, keys)
     assert torch.equal(degraded, clean)
 

@@ -14,18 +14,18 @@ PROGRAM = """
 import resource, sys
 from pathlib import Path
 from test_restore import Noisy
-from restoration.restore import Task, restore_pictures
+from restoration.restore import Settings, Task, restore_pictures
 from restoration.sampler import Exponential
 restorer = Noisy()
 restorer.sampler = Exponential()
 source, nfe = Path(sys.argv[1]), int(sys.argv[2])
-assert restore_pictures(restorer, [Task(source, source.name, source.with_suffix(".out.png"))], nfe) == {}
+assert restore_pictures(restorer, [Task(source, source.name, source.with_suffix(".out.png"))], Settings(nfe)) == {}
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 """
 
 
 def peak(source: Path, nfe: int) -> int:
-    path = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[1])])
+    path = os.pathsep.join(str(Path(__file__).parents[level]) for level in (1, 2))
     environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-c", PROGRAM, str(source), str(nfe)]
     return int(subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout)
