@@ -10,7 +10,7 @@ import pytest
 from helpers import run_command
 from image_kinds import KINDS, make
 from PIL import Image
-from test_restore import Untouched
+from untouched import Untouched
 
 from restoration.data.decode import read_image
 from restoration.picture import printable

@@ -8,8 +8,8 @@ import pytest
 import torch
 from helpers import complaint, run_command
 from PIL import Image
-from test_restore import Untouched, pixels
 from torch import Tensor
+from untouched import Untouched, pixels
 
 from restoration.errors import UserError
 from restoration.estimator import Estimate

@@ -10,54 +10,14 @@ import pytest
 import torch
 from helpers import run_command
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
+from untouched import Noisy, Untouched, pixels
 
-from restoration.errors import UserError
-from restoration.estimator import Identity
-from restoration.flow import ConditionalField, to_model
 from restoration.flow.tiling import Tiles
-from restoration.picture import read, write
+from restoration.picture import read
 from restoration.restore import Settings, Task, main, plan, restore_pictures
 from restoration.restorer import Restored, Restorer
 from restoration.sampler import Euler, Midpoint
-
-
-class Still(ConditionalField):
-    """A flow that stands still."""
-
-    def velocity(self, x_t: Tensor, t: Tensor, r: Tensor | None = None) -> Tensor:
-        return torch.zeros_like(x_t)
-
-    def training_pair(self, x_0: Tensor, x_1: Tensor, x_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-        raise NotImplementedError
-
-
-class Untouched(Restorer):
-    """Starts at the degraded image and stays there: every file must come back as it was."""
-
-    stride = 8  # type: ignore[assignment]
-    noise = 0.0
-
-    def __init__(self) -> None:
-        nn.Module.__init__(self)
-        self.anchor = nn.Parameter(torch.zeros(()))
-        self.sampler = Euler(nfe=1)
-        self.config = {"sampler": {"_target_": "restoration.sampler.Euler", "nfe": 1}}
-
-    def field(
-        self, degraded: Tensor, mask: Tensor | None = None, start: tuple[Tensor, Tensor] | None = None
-    ) -> ConditionalField:
-        images = to_model(degraded)
-        mean, sigma = start or (images, torch.full_like(images[:, :1], self.noise))
-        return Still(network=lambda x_in, t, r: x_in, estimate=Identity()(images), mean=mean, sigma=sigma)
-
-
-class Noisy(Untouched):
-    noise = 0.1
-
-
-def pixels(*shape: int, seed: int = 0, dtype: type = np.uint8) -> np.ndarray:
-    return np.random.default_rng(seed).integers(0, np.iinfo(dtype).max, shape, dtype=dtype, endpoint=True)
 
 
 def through(tmp_path: Path, source: Path, restorer: Restorer | None = None, **options) -> Image.Image:
@@ -109,71 +69,6 @@ def test_a_folder_keeps_its_tree_and_continues_after_a_bad_file(tmp_path: Path, 
     assert list(failures) == ["in/broken.png"] and "\n" not in failures["in/broken.png"]
     written = sorted(path.relative_to(output).as_posix() for path in output.rglob("*") if path.is_file())
     assert written == ["a.jpg.png", "a.webp.png", "in/c.png", "in/deep/b.png"]
-
-
-def test_plan_refuses(tmp_path: Path):
-    source = tmp_path / "photos"
-    source.mkdir()
-    with pytest.raises(UserError, match="no images in"):
-        plan(source, tmp_path / "restored")
-    Image.fromarray(pixels(8, 8, 3)).save(source / "a.png")
-    with pytest.raises(UserError, match="no input at"):
-        plan(tmp_path / "pictures", tmp_path / "restored")
-    for inside in (source, source / "restored"):
-        with pytest.raises(UserError, match="inside the input"):
-            plan(source, inside)
-    with pytest.raises(UserError, match=r"output new.jpg: results are written as PNG; give new.png, or a folder"):
-        plan(source / "a.png", Path("new.jpg"))
-    with pytest.raises(UserError, match="would replace the input"):
-        plan(source / "a.png", source, overwrite=True)
-    (task,) = plan(source, tmp_path / "restored")
-    write(task.target, read(task.source))
-    with pytest.raises(UserError, match="already there: .*a.png; add overwrite=true"):
-        plan(source, tmp_path / "restored")
-    assert plan(source, tmp_path / "restored", overwrite=True) == [task]
-    (single,) = plan(source / "a.png", tmp_path / "other.png")
-    assert single.target == tmp_path / "other.png"
-
-
-@pytest.mark.parametrize(
-    "names, results",
-    [
-        (["s.png", "s.jpg", "s.png.png"], ["s.jpg.png", "s.png.png", "s.png.png.png"]),
-        (["s.jpg", "s.png/t.png"], ["s.jpg.png", "s.png/t.png"]),
-        (["a.b.png", "a.png"], ["a.b.png", "a.png"]),
-        (["a", "a.png", "a.png.png"], ["a.png", "a.png.png", "a.png.png.png"]),
-    ],
-)
-def test_every_image_has_a_result_of_its_own(tmp_path: Path, names: list[str], results: list[str]):
-    for name in names:
-        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(pixels(8, 8, 3, seed=len(name))).save(tmp_path / "in" / name, "PNG")
-    tasks = plan(tmp_path / "in", tmp_path / "out")
-    assert restore_pictures(Untouched(), tasks) == {}
-    written = sorted(path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*.png"))
-    assert [path for path in written if (tmp_path / "out" / path).is_file()] == results
-    for task in tasks:
-        np.testing.assert_array_equal(np.asarray(Image.open(task.target)), pixels(8, 8, 3, seed=len(task.name)))
-
-
-def test_an_input_is_never_replaced(tmp_path: Path):
-    """Also by way of links, and of an output folder around the input."""
-    inner = tmp_path / "photos" / "photos"
-    inner.mkdir(parents=True)
-    for folder in (inner, inner.parent):
-        Image.fromarray(pixels(8, 8, 3)).save(folder / "a.png")
-    (inner / "photos").mkdir()
-    Image.fromarray(pixels(8, 8, 3)).save(inner / "photos" / "a.png")
-    with pytest.raises(UserError, match="would replace the input"):
-        plan(inner, inner.parent, overwrite=True)
-    os.symlink(inner.parent / "a.png", tmp_path / "link.png")
-    with pytest.raises(UserError, match="would replace the input"):
-        plan(inner.parent / "a.png", tmp_path / "link.png", overwrite=True)
-    # A result replaces a link, not the file behind it.
-    os.symlink(inner / "a.png", tmp_path / "b.png")
-    assert restore_pictures(Noisy(), plan(inner.parent / "a.png", tmp_path / "b.png", overwrite=True)) == {}
-    assert not (tmp_path / "b.png").is_symlink()
-    np.testing.assert_array_equal(np.asarray(Image.open(inner / "a.png")), pixels(8, 8, 3))
 
 
 class Starved(Untouched):

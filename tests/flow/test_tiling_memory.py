@@ -13,7 +13,7 @@ from PIL import Image
 PROGRAM = """
 import resource, sys
 from pathlib import Path
-from test_restore import Noisy
+from untouched import Noisy
 from restoration.restore import Settings, Task, restore_pictures
 from restoration.sampler import Exponential
 restorer = Noisy()
