@@ -1,0 +1,118 @@
+"""Restorers on the Hugging Face Hub: one weights file per repository, `model.safetensors`."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Self
+
+import torch
+from huggingface_hub import HfApi, errors
+from torch import nn
+
+from restoration.errors import UserError
+from restoration.weights_file import PREFIX, write_weights
+
+FILE = "model.safetensors"
+
+
+class Shared(nn.Module):
+    """What a restorer inherits to be shared. It has `load(path, device, trust)` and, once loaded, a `config`."""
+
+    def save(self, path: str | Path) -> None:
+        """Writes a weights file that `load` reads: weights rounded to bfloat16, and the config.
+
+        Args:
+            path: ends in .safetensors; an existing file is replaced.
+
+        Raises:
+            UserError: the restorer was not loaded from a checkpoint, so it has no config.
+        """
+        config: dict[str, Any] | None = getattr(self, "config", None)
+        if config is None:
+            raise UserError("this restorer has no config; load it from a checkpoint of its training")
+        state = {PREFIX + name: value.cpu() for name, value in self.state_dict().items()}
+        images_seen = config.get("run", {}).get("images_seen")
+        write_weights({"state_dict": state, "config": config, "images_seen": images_seen}, Path(path))
+
+    def push_to_hub(self, repo: str, private: bool | None = None, token: str | None = None) -> str:
+        """Uploads the weights file (`save`). The repository is made if it is missing; a file in it is replaced.
+
+        Args:
+            repo: "name" or "owner/name".
+            private: of a new repository; None takes the account's default.
+            token: of a Hugging Face account; None takes HF_TOKEN, or that of `hf auth login`.
+
+        Returns:
+            The address of the commit.
+
+        Raises:
+            UserError: no config (`save`), no network, no token, or the Hub refuses.
+        """
+        with TemporaryDirectory() as folder, _one_line(repo):
+            self.save(Path(folder) / FILE)
+            api = HfApi(token=token, library_name="restoration")
+            name = api.create_repo(repo, private=private, exist_ok=True).repo_id
+            uploaded = api.upload_file(
+                path_or_fileobj=Path(folder) / FILE, path_in_repo=FILE, repo_id=name, commit_message="Upload restorer"
+            )
+            return str(uploaded.commit_url)
+
+    @classmethod
+    def from_hub(
+        cls,
+        repo: str | Path,
+        revision: str | None = None,
+        device: str | torch.device = "cpu",
+        trust: Any = None,
+        token: str | None = None,
+    ) -> Self:
+        """The restorer of a Hub repository, or of a folder that holds `model.safetensors`.
+
+        The file is downloaded once and is checked like any other: see `load`.
+
+        Args:
+            repo: "owner/name", or a folder.
+            revision: a branch, tag or commit; None is the newest.
+            device, trust: as in `load`.
+            token: for private repositories; None takes HF_TOKEN, or that of `hf auth login`.
+
+        Raises:
+            UserError: no such repository or file, no network, or as `load`.
+        """
+        if Path(repo).is_dir():
+            path = str(Path(repo) / FILE)
+        else:
+            with _one_line(repo):
+                path = HfApi(token=token, library_name="restoration").hf_hub_download(str(repo), FILE, revision=revision)
+        return cls.load(path, device, trust)  # type: ignore[attr-defined]
+
+
+@contextmanager
+def _one_line(repo: str | Path) -> Iterator[None]:
+    """The Hub's errors as one line each: what was wrong, and what to do."""
+    login = "log in with `hf auth login`, or set HF_TOKEN"
+    try:
+        yield
+    except UserError:
+        raise
+    except errors.GatedRepoError as error:
+        raise UserError(f"{repo}: access must be asked for on its page; then {login}") from error
+    except errors.RepositoryNotFoundError as error:
+        raise UserError(f"{repo}: no such repository on the Hub, or it is private; check the name, or {login}") from error
+    except errors.RevisionNotFoundError as error:
+        raise UserError(f"{repo} has no such revision; give a branch, a tag or a commit") from error
+    except errors.LocalEntryNotFoundError as error:  # before its parent: nothing was said by the Hub
+        raise UserError(f"{repo} is not downloaded yet, and the Hub cannot be reached; check the network") from error
+    except errors.EntryNotFoundError as error:
+        raise UserError(f"{repo} has no {FILE}; give a repository that push_to_hub wrote") from error
+    except errors.HFValidationError as error:
+        raise UserError(f"{repo}: give a repository as owner/name, or a folder that exists") from error
+    except errors.HfHubHTTPError as error:
+        code = error.response.status_code
+        advice = login if code in (401, 403) else "try again later"
+        raise UserError(f"{repo}: the Hub refused ({code} {error.server_message or ''}".rstrip() + f"); {advice}") from error
+    except errors.LocalTokenNotFoundError as error:
+        raise UserError(f"{repo}: no token; {login}") from error
+    except OSError as error:
+        raise UserError(f"{repo}: the Hub cannot be reached ({type(error).__name__}); check the network") from error
