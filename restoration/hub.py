@@ -49,12 +49,17 @@ class Shared(nn.Module):
         Raises:
             UserError: no config (`save`), no network, no token, or the Hub refuses.
         """
-        with TemporaryDirectory() as folder, _one_line(repo):
+        with TemporaryDirectory() as folder:
             self.save(Path(folder) / FILE)
+            return self._upload(Path(folder) / FILE, repo, private, token)
+
+    @staticmethod
+    def _upload(path: Path, repo: str, private: bool | None, token: str | None) -> str:
+        with _one_line(repo):
             api = HfApi(token=token, library_name="restoration")
             name = api.create_repo(repo, private=private, exist_ok=True).repo_id
             uploaded = api.upload_file(
-                path_or_fileobj=Path(folder) / FILE, path_in_repo=FILE, repo_id=name, commit_message="Upload restorer"
+                path_or_fileobj=path, path_in_repo=FILE, repo_id=name, commit_message="Upload restorer"
             )
             return str(uploaded.commit_url)
 
@@ -84,7 +89,9 @@ class Shared(nn.Module):
             path = str(Path(repo) / FILE)
         else:
             with _one_line(repo):
-                path = HfApi(token=token, library_name="restoration").hf_hub_download(str(repo), FILE, revision=revision)
+                path = HfApi(token=token, library_name="restoration").hf_hub_download(
+                    str(repo), FILE, revision=revision
+                )
         return cls.load(path, device, trust)  # type: ignore[attr-defined]
 
 
@@ -94,12 +101,12 @@ def _one_line(repo: str | Path) -> Iterator[None]:
     login = "log in with `hf auth login`, or set HF_TOKEN"
     try:
         yield
-    except UserError:
-        raise
     except errors.GatedRepoError as error:
         raise UserError(f"{repo}: access must be asked for on its page; then {login}") from error
     except errors.RepositoryNotFoundError as error:
-        raise UserError(f"{repo}: no such repository on the Hub, or it is private; check the name, or {login}") from error
+        raise UserError(
+            f"{repo}: no such repository on the Hub, or it is private; check the name, or {login}"
+        ) from error
     except errors.RevisionNotFoundError as error:
         raise UserError(f"{repo} has no such revision; give a branch, a tag or a commit") from error
     except errors.LocalEntryNotFoundError as error:  # before its parent: nothing was said by the Hub
@@ -111,8 +118,10 @@ def _one_line(repo: str | Path) -> Iterator[None]:
     except errors.HfHubHTTPError as error:
         code = error.response.status_code
         advice = login if code in (401, 403) else "try again later"
-        raise UserError(f"{repo}: the Hub refused ({code} {error.server_message or ''}".rstrip() + f"); {advice}") from error
+        raise UserError(
+            f"{repo}: the Hub refused ({code} {error.server_message or ''}".rstrip() + f"); {advice}"
+        ) from error
     except errors.LocalTokenNotFoundError as error:
         raise UserError(f"{repo}: no token; {login}") from error
-    except OSError as error:
+    except (errors.HTTPError, OSError) as error:
         raise UserError(f"{repo}: the Hub cannot be reached ({type(error).__name__}); check the network") from error

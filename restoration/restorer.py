@@ -18,6 +18,7 @@ from restoration.errors import UserError
 from restoration.estimator import Estimator, Identity
 from restoration.flow import CleanPrediction, ConditionalField, Source, to_image, to_model
 from restoration.flow.tiling import TiledField, Tiles, by_rows, pad
+from restoration.hub import Shared
 from restoration.keyed import fold
 from restoration.picture import MAX_MEGAPIXELS, encode, read, read_mask, unit
 from restoration.sampler import Sampler
@@ -36,7 +37,7 @@ class Restored:
     hole_share: Tensor
 
 
-class Restorer(nn.Module):
+class Restorer(Shared):
     """Restores degraded images: an estimator, a backbone, the flow's source and prediction, and a sampler.
 
     Args:
@@ -216,6 +217,7 @@ class Restorer(nn.Module):
         if (name := broken(checkpoint)) is not None:
             raise UserError(f"{path}: its weight {name} is not finite; give another checkpoint")
         config, weights = checkpoint["config"], checkpoint["state_dict"].items()
+        seen = {"images_seen": checkpoint["images_seen"]} if "images_seen" in checkpoint else {}
         state = {k.removeprefix(PREFIX): v for k, v in weights if k.startswith(PREFIX)}
         try:
             with torch.device("meta"):  # takes no memory before the weights are known to fit
@@ -229,7 +231,7 @@ class Restorer(nn.Module):
         if restorer is None:
             raise UserError(f"{path}: its weights do not fit the network of its config")
         restorer.load_state_dict(state)
-        restorer.config = config
+        restorer.config = {**config, "run": {**config.get("run", {}), **seen}}
         return restorer.to(device).eval()
 
     @classmethod

@@ -69,7 +69,10 @@ def test_without_a_path_the_weights_of_the_package_are_loaded(checkpoint: Path, 
 @pytest.mark.parametrize(
     "arguments, said",
     [
-        (["checkpoint=best.ckpt", "output=photo.pt"], "output=photo.pt: give a name that ends in .safetensors, .onnx or .pt2"),
+        (
+            ["checkpoint=best.ckpt", "output=photo.pt"],
+            "output=photo.pt: give a name that ends in .safetensors, .onnx or .pt2",
+        ),
         (["checkpoint=none.ckpt", "output=p.safetensors"], "no checkpoint at none.ckpt"),
         (["checkpoint=best.ckpt", "output=there.safetensors"], "already there: there.safetensors; add overwrite=true"),
         (["output=p.safetensors"], "checkpoint"),
