@@ -67,7 +67,7 @@ def graph(restorer: Restorer, mask: bool = False) -> ExportedProgram:
         inputs["mask"] = images[:, :1] > 0.5
     try:
         # Otherwise the coarse levels of the filling, a single pixel for small images only, would fix the size.
-        with tracing.patch(backed_size_oblivious=True), torch.no_grad():
+        with tracing.patch(backed_size_oblivious=True), torch.no_grad():  # type: ignore[attr-defined]
             return torch.export.export(
                 OneEvaluation(restorer), (), inputs, dynamic_shapes=dict.fromkeys(inputs, dynamic), strict=False
             )

@@ -85,43 +85,40 @@ class Shared(nn.Module):
         Raises:
             UserError: no such repository or file, no network, or as `load`.
         """
-        if Path(repo).is_dir():
-            path = str(Path(repo) / FILE)
-        else:
+        path = str(Path(repo) / FILE)
+        if not Path(repo).is_dir():
             with _one_line(repo):
-                path = HfApi(token=token, library_name="restoration").hf_hub_download(
-                    str(repo), FILE, revision=revision
-                )
+                api = HfApi(token=token, library_name="restoration")
+                path = api.hf_hub_download(str(repo), FILE, revision=revision)
         return cls.load(path, device, trust)  # type: ignore[attr-defined]
 
 
 @contextmanager
 def _one_line(repo: str | Path) -> Iterator[None]:
     """The Hub's errors as one line each: what was wrong, and what to do."""
-    login = "log in with `hf auth login`, or set HF_TOKEN"
     try:
         yield
-    except errors.GatedRepoError as error:
-        raise UserError(f"{repo}: access must be asked for on its page; then {login}") from error
-    except errors.RepositoryNotFoundError as error:
-        raise UserError(
-            f"{repo}: no such repository on the Hub, or it is private; check the name, or {login}"
-        ) from error
-    except errors.RevisionNotFoundError as error:
-        raise UserError(f"{repo} has no such revision; give a branch, a tag or a commit") from error
-    except errors.LocalEntryNotFoundError as error:  # before its parent: nothing was said by the Hub
-        raise UserError(f"{repo} is not downloaded yet, and the Hub cannot be reached; check the network") from error
-    except errors.EntryNotFoundError as error:
-        raise UserError(f"{repo} has no {FILE}; give a repository that push_to_hub wrote") from error
-    except errors.HFValidationError as error:
-        raise UserError(f"{repo}: give a repository as owner/name, or a folder that exists") from error
-    except errors.HfHubHTTPError as error:
-        code = error.response.status_code
-        advice = login if code in (401, 403) else "try again later"
-        raise UserError(
-            f"{repo}: the Hub refused ({code} {error.server_message or ''}".rstrip() + f"); {advice}"
-        ) from error
-    except errors.LocalTokenNotFoundError as error:
-        raise UserError(f"{repo}: no token; {login}") from error
-    except (errors.HTTPError, OSError) as error:
-        raise UserError(f"{repo}: the Hub cannot be reached ({type(error).__name__}); check the network") from error
+    except (errors.HTTPError, errors.EntryNotFoundError, ValueError, OSError) as error:
+        raise UserError(f"{repo}{_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    login = "log in with `hf auth login`, or set HF_TOKEN"
+    match error:
+        case errors.GatedRepoError():
+            return f": ask for access on its page, then {login}"
+        case errors.RepositoryNotFoundError():
+            return f": no such repository on the Hub, or it is private; check the name, or {login}"
+        case errors.RevisionNotFoundError():
+            return " has no such revision; give a branch, a tag or a commit"
+        case errors.LocalEntryNotFoundError():
+            return " is not downloaded yet, and the Hub cannot be reached; check the network"
+        case errors.EntryNotFoundError():
+            return f" has no {FILE}; give a repository that push_to_hub wrote"
+        case errors.HfHubHTTPError():
+            code, said = error.response.status_code, (error.server_message or "").partition("\n")[0]
+            return f": the Hub refused ({code} {said}); {login if code in (401, 403) else 'try again later'}"
+        case ValueError():  # HFValidationError
+            return ": give a repository as owner/name, or a folder that exists"
+        case _:
+            return f": the Hub cannot be reached ({type(error).__name__}); check the network"

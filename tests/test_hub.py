@@ -1,6 +1,9 @@
 """push_to_hub and from_hub, on a server of this machine and on a folder."""
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -62,6 +65,20 @@ def test_what_is_pushed_comes_back(restorer: Restorer, server: Hub, tmp_path: Pa
     assert [line for line in server.log if line.startswith("GET")] == gets
 
 
+@pytest.mark.slow
+def test_the_server_of_the_environment_is_asked(restorer: Restorer, server: Hub, tmp_path: Path):
+    restorer.push_to_hub("me/photo")
+    code = "from restoration import Restorer; print(Restorer.from_hub('me/photo').config['run']['images_seen'])"
+    environment = {
+        **os.environ,
+        "HF_ENDPOINT": server.address,
+        "HF_HOME": str(tmp_path / "home"),
+        "HF_HUB_OFFLINE": "0",
+    }
+    asked = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert asked.stdout == "640\n"
+
+
 def test_a_folder_works_like_a_repository(restorer: Restorer, tmp_path: Path):
     restorer.save(tmp_path / "model.safetensors")
     assert torch.equal(restored(Restorer.from_hub(tmp_path)), restored(Restorer.load(tmp_path / "model.safetensors")))
@@ -102,7 +119,7 @@ def test_what_is_not_there_is_one_line(server: Hub, repo: str, revision: str | N
 
 
 @pytest.mark.parametrize("token", [None, "hf_wrong"])
-def test_an_upload_without_a_right_token_is_one_line(
+def test_an_upload_without_its_token_is_one_line(
     restorer: Restorer, server: Hub, token: str | None, monkeypatch, tmp_path
 ):
     use(monkeypatch, tmp_path, server.address, token)

@@ -71,7 +71,7 @@ def test_without_a_path_the_weights_of_the_package_are_loaded(checkpoint: Path, 
     [
         (
             ["checkpoint=best.ckpt", "output=photo.pt"],
-            "output=photo.pt: give a name that ends in .safetensors, .onnx or .pt2",
+            "give a name that ends in .safetensors, .onnx or .pt2",
         ),
         (["checkpoint=none.ckpt", "output=p.safetensors"], "no checkpoint at none.ckpt"),
         (["checkpoint=best.ckpt", "output=there.safetensors"], "already there: there.safetensors; add overwrite=true"),

@@ -17,8 +17,8 @@ _MARGIN = 2.0
 _HOLE_ERROR = 0.25
 # Errors below half a grey level, in [−1, 1] units, count as zero.
 _ERROR_FLOOR = 0.5 * 2 / 255
-# Halvings in an exported graph, whose loops have a fixed length. They reach a single pixel from sides of up to 4,096 px,
-# and further halvings of it change nothing.
+# Halvings in an exported graph, whose loops have a fixed length. They reach a single pixel from up to 4,096 px, and
+# further halvings of it change nothing.
 EXPORTED_HALVINGS = 12
 
 
