@@ -1,6 +1,7 @@
 """A checkpoint of a tiny restorer whose every parameter has an effect."""
 
 from pathlib import Path
+from typing import Any
 
 import hostile
 import torch
@@ -8,8 +9,8 @@ import torch
 from restoration.restorer import Restorer
 
 
-def write_random_checkpoint(folder: Path) -> Path:
-    config = {**hostile.CLEAN}
+def write_random_checkpoint(folder: Path, **changes: Any) -> Path:
+    config = {**hostile.CLEAN, **changes}
     restorer = Restorer.build(config, "random")
     with torch.no_grad():
         for parameter in restorer.parameters():

@@ -36,9 +36,12 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("mask", [False, True])
-def test_onnx_gives_what_pytorch_gives(checkpoint: Path, tmp_path: Path, mask: bool):
+def test_onnx_gives_what_pytorch_gives(checkpoint: Path, tmp_path: Path, tmp_path_factory, mask: bool):
     onnxruntime = pytest.importorskip("onnxruntime")
     path = tmp_path / "photo.onnx"
+    if mask:  # with this prediction, the noise has an effect at t = 0
+        prediction = {"_target_": "restoration.flow.VelocityPrediction", "_partial_": True}
+        checkpoint = write_random_checkpoint(tmp_path_factory.mktemp("velocity"), prediction=prediction)
     assert run_command(main, f"checkpoint={checkpoint}", f"output={path}", f"with_mask={mask}") == 0
     session = onnxruntime.InferenceSession(path)
     assert [given.name for given in session.get_inputs()] == ["degraded", "noise", "mask"][: 2 + mask]
@@ -55,6 +58,9 @@ def test_onnx_gives_what_pytorch_gives(checkpoint: Path, tmp_path: Path, mask: b
         wanted = restorer.restore(degraded, keys, 1, mask=hole if mask else None)
         assert (torch.from_numpy(restored) - wanted).abs().max() <= 1e-4
         assert (restored - degraded.numpy()).std() > 0.05  # not the input
+        inputs["noise"] = torch.zeros_like(noise)
+        (other,) = session.run(["restored"], {name: value.numpy() for name, value in inputs.items()})
+        assert (abs(other - restored).max() > 0.01) == mask
     assert list(tmp_path.iterdir()) == [path]
 
 

@@ -34,7 +34,7 @@ def pixels() -> np.ndarray:
 
 
 def tensor(array: np.ndarray) -> torch.Tensor:
-    return torch.from_numpy(array).permute(2, 0, 1)[None] / 255
+    return torch.tensor(array).permute(2, 0, 1)[None] / 255
 
 
 def test_one_line_of_python():
