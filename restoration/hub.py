@@ -17,7 +17,13 @@ FILE = "model.safetensors"
 
 
 class Shared(nn.Module):
-    """What a restorer inherits to be shared. It has `load(path, device, trust)` and, once loaded, a `config`."""
+    """What a restorer inherits to be shared. It has `load(path, device, trust)` and, once loaded, a `config`.
+
+    Attributes:
+        images_seen: in training, if the checkpoint that it was loaded from says so.
+    """
+
+    images_seen: int | None = None
 
     def save(self, path: str | Path) -> None:
         """Writes a weights file that `load` reads: weights rounded to bfloat16, and the config.
@@ -32,7 +38,7 @@ class Shared(nn.Module):
         if config is None:
             raise UserError("this restorer has no config; load it from a checkpoint of its training")
         state = {PREFIX + name: value.cpu() for name, value in self.state_dict().items()}
-        images_seen = config.get("run", {}).get("images_seen")
+        images_seen = self.images_seen or config.get("run", {}).get("images_seen")
         write_weights({"state_dict": state, "config": config, "images_seen": images_seen}, Path(path))
 
     def push_to_hub(self, repo: str, private: bool | None = None, token: str | None = None) -> str:

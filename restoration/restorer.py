@@ -217,7 +217,6 @@ class Restorer(Shared):
         if (name := broken(checkpoint)) is not None:
             raise UserError(f"{path}: its weight {name} is not finite; give another checkpoint")
         config, weights = checkpoint["config"], checkpoint["state_dict"].items()
-        seen = {"images_seen": checkpoint["images_seen"]} if "images_seen" in checkpoint else {}
         state = {k.removeprefix(PREFIX): v for k, v in weights if k.startswith(PREFIX)}
         try:
             with torch.device("meta"):  # takes no memory before the weights are known to fit
@@ -231,7 +230,7 @@ class Restorer(Shared):
         if restorer is None:
             raise UserError(f"{path}: its weights do not fit the network of its config")
         restorer.load_state_dict(state)
-        restorer.config = {**config, "run": {**config.get("run", {}), **seen}}
+        restorer.config, restorer.images_seen = config, checkpoint.get("images_seen")
         return restorer.to(device).eval()
 
     @classmethod
