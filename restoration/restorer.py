@@ -18,6 +18,7 @@ from restoration.errors import UserError
 from restoration.estimator import Estimator, Identity
 from restoration.flow import CleanPrediction, ConditionalField, Source, to_image, to_model
 from restoration.flow.tiling import TiledField, Tiles, by_rows, pad
+from restoration.hub import Shared
 from restoration.keyed import fold
 from restoration.picture import MAX_MEGAPIXELS, encode, read, read_mask, unit
 from restoration.sampler import Sampler
@@ -36,7 +37,7 @@ class Restored:
     hole_share: Tensor
 
 
-class Restorer(nn.Module):
+class Restorer(Shared):
     """Restores degraded images: an estimator, a backbone, the flow's source and prediction, and a sampler.
 
     Args:
@@ -229,7 +230,7 @@ class Restorer(nn.Module):
         if restorer is None:
             raise UserError(f"{path}: its weights do not fit the network of its config")
         restorer.load_state_dict(state)
-        restorer.config = config
+        restorer.config, restorer.images_seen = config, checkpoint.get("images_seen")
         return restorer.to(device).eval()
 
     @classmethod

@@ -18,6 +18,9 @@ from torch import Tensor
 PREFIX = "restorer."
 """Of the restorer's weights in a checkpoint."""
 
+CONFIG = "config"
+"""Of the config in the metadata, and of the same as a tensor of bytes, for programs that see tensors only."""
+
 # The parts of a training config that describe the restorer and what it was trained on.
 _KEPT = ("backbone", "estimator", "source", "prediction", "sampler", "data", "corruption", "evaluation", "objective")
 
@@ -42,8 +45,10 @@ def write_weights(checkpoint: dict[str, Any], path: Path) -> None:
         config["data"] = {**config["data"], "root": "data"}
     config["trainer"] = {"precision": trained.get("trainer", {}).get("precision", "32-true")}
     config["run"] = {**trained.get("run", {}), "images_seen": checkpoint.get("images_seen")}
-    part = path.with_name(path.name + ".part")
-    save_file({name: _rounded(value) for name, value in own.items()}, part, {"config": json.dumps(config)})
+    part, text = path.with_name(path.name + ".part"), json.dumps(config)
+    tensors = {name: _rounded(value) for name, value in own.items()}
+    tensors[CONFIG] = torch.tensor(list(text.encode()), dtype=torch.uint8)
+    save_file(tensors, part, {CONFIG: text})
     os.replace(part, path)
 
 
@@ -60,8 +65,8 @@ def read_weights(path: str | Path) -> dict[str, Any]:
     """
     state = {}
     with safe_open(path, framework="pt") as file:
-        config = json.loads(file.metadata()["config"])
-        for name in file.keys():  # noqa: SIM118 (not a dict)
+        config = json.loads(file.metadata()[CONFIG])
+        for name in (name for name in file.keys() if name != CONFIG):  # noqa: SIM118 (not a dict)
             value = file.get_tensor(name)
             state[PREFIX + name] = value.float() if value.is_floating_point() else value
     return {"config": config, "state_dict": state}

@@ -3,10 +3,10 @@
 import json
 from pathlib import Path
 
-import hostile
 import pytest
 import torch
 from helpers import complaint, run_command
+from random_checkpoint import write_random_checkpoint
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
@@ -21,14 +21,7 @@ from restoration.weights_file import read_weights, write_weights
 @pytest.fixture
 def checkpoint(tmp_path: Path) -> Path:
     """A checkpoint with random weights."""
-    config = {**hostile.CLEAN}
-    restorer = Restorer.build(config, "random")
-    with torch.no_grad():
-        for parameter in restorer.parameters():
-            parameter.add_(0.1 * torch.randn_like(parameter))
-    state = {f"restorer.{name}": value for name, value in restorer.state_dict().items()}
-    torch.save({"config": config, "state_dict": state, "images_seen": 640}, tmp_path / "best.ckpt")
-    return tmp_path / "best.ckpt"
+    return write_random_checkpoint(tmp_path)
 
 
 def test_the_file_holds_the_restorer_in_half_the_size(checkpoint: Path, tmp_path: Path):
@@ -76,7 +69,10 @@ def test_without_a_path_the_weights_of_the_package_are_loaded(checkpoint: Path, 
 @pytest.mark.parametrize(
     "arguments, said",
     [
-        (["checkpoint=best.ckpt", "output=photo.pt"], "output=photo.pt: give a name that ends in .safetensors"),
+        (
+            ["checkpoint=best.ckpt", "output=photo.pt"],
+            "give a name that ends in .safetensors, .onnx or .pt2",
+        ),
         (["checkpoint=none.ckpt", "output=p.safetensors"], "no checkpoint at none.ckpt"),
         (["checkpoint=best.ckpt", "output=there.safetensors"], "already there: there.safetensors; add overwrite=true"),
         (["output=p.safetensors"], "checkpoint"),

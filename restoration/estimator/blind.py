@@ -17,6 +17,9 @@ _MARGIN = 2.0
 _HOLE_ERROR = 0.25
 # Errors below half a grey level, in [−1, 1] units, count as zero.
 _ERROR_FLOOR = 0.5 * 2 / 255
+# Halvings in an exported graph, whose loops have a fixed length. They reach a single pixel from up to 4,096 px, and
+# further halvings of it change nothing.
+EXPORTED_HALVINGS = 12
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,7 @@ class Blind(Estimator):
         hole = torch.sigmoid(hole_logit.detach())
         if mask is not None:
             # In training every other image is blind. The order of the images is random already.
-            given = torch.arange(len(mask), device=mask.device)[:, None, None, None] % 2 == 1
+            given = torch.arange(mask.shape[0], device=mask.device)[:, None, None, None] % 2 == 1
             hole = torch.where(given, mask.to(hole), hole) if self.training else mask.to(hole)
         # Only pixels that are surely known may spread: on coarse pyramid levels a trace of black would dominate.
         filled = fill(degraded, (1 - 4 * hole).clamp(min=0))
@@ -170,7 +173,8 @@ def fill(images: Tensor, known: Tensor, relaxations: int = 4) -> Tensor:
     with torch.autocast(images.device.type, enabled=False):
         weights = [known.float()]
         sums = [images.float() * weights[0]]
-        while max(sums[-1].shape[-2:]) > 1:
+        fixed = torch.compiler.is_exporting()
+        while len(sums) <= EXPORTED_HALVINGS if fixed else max(sums[-1].shape[-2:]) > 1:
             total, weight = (
                 4 * F.avg_pool2d(finer[-1], 2, ceil_mode=True, count_include_pad=False) for finer in (sums, weights)
             )
