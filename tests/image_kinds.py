@@ -10,8 +10,11 @@ from io import BytesIO
 from pathlib import Path
 
 import numpy as np
+import PIL
 from PIL import Image, ImageCms
 
+# Older ones cannot read uncompressed YCbCr TIFF.
+PILLOW_13 = int(PIL.__version__.partition(".")[0]) >= 13
 SIDE = 16
 RGB = np.random.default_rng(0).integers(0, 256, (4, 4, 3), dtype=np.uint8).repeat(4, 0).repeat(4, 1)
 COLOUR = Image.fromarray(RGB)
@@ -144,7 +147,7 @@ def modes() -> Kinds:
         "integers.tif": (saved(Image.fromarray(np.full((SIDE, SIDE), 70_000, np.int32)), "TIFF"), outside),
         "cmyk.tif": (saved(COLOUR.convert("CMYK"), "TIFF"), np.asarray(COLOUR.convert("CMYK").convert("RGB"))),
         "cmyk.jpg": (saved(Image.new("CMYK", (16, 16), (0, 255, 255, 55)), "JPEG"), (200, 0, 0)),
-        "ycbcr.tif": (saved(COLOUR.convert("YCbCr"), "TIFF"), None),
+        "ycbcr.tif": (saved(COLOUR.convert("YCbCr"), "TIFF"), None if PILLOW_13 else "truncated"),
         "lab.tif": (saved(Image.new("LAB", (16, 16), (255, 128, 128)), "TIFF"), None),
         "progressive.jpg": (saved(COLOUR, "JPEG", progressive=True), None),
         "profile.png": (saved(COLOUR, "PNG", icc_profile=swapped_profile()), swapped),

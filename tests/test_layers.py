@@ -34,6 +34,7 @@ ROOMS = [
     "evaluate",
     "restore",
     "export",
+    "app",
     "benchmark",
     "train",
 ]
@@ -101,4 +102,4 @@ def arrows() -> set[tuple[str, str]]:
 
 def test_rooms_and_arrows_do_not_multiply():
     """Version 0.1 had 29 rooms and 93 arrows. A new import across rooms is a decision: change the number with it."""
-    assert (len(ROOMS), len(arrows())) <= (28, 107)
+    assert (len(ROOMS), len(arrows())) <= (29, 113)

@@ -3,7 +3,6 @@
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -48,24 +47,29 @@ def load_mask(path: str | Path, picture: Picture, max_megapixels: float) -> Tens
         raise UserError(f"This mask cannot be used: {str(error).partition('; mask_invert')[0]}.") from error
 
 
-def editor_value(picture: Picture, hole: Tensor | None = None) -> dict[str, Any]:
-    """What Gradio's ImageEditor shows: an image, and its hole bool (1, H, W) as a painted layer."""
-    layers = []
-    if hole is not None and hole.any():
-        alpha = Image.fromarray(hole[0].numpy().astype(np.uint8) * 255)
-        layers = [Image.merge("RGBA", [*(Image.new("L", alpha.size, value) for value in PAINT), alpha])]
-    return {"background": encode(picture), "layers": layers, "composite": None}
+def with_paint(picture: Picture, hole: Tensor | None) -> Image.Image:
+    """What is shown for painting on: the image, with its hole bool (1, H, W) in the colour of the paint."""
+    image = encode(picture)
+    if hole is None:
+        return image
+    area = Image.fromarray(hole[0].numpy().astype(np.uint8) * 255)
+    return Image.composite(Image.new("RGB", image.size, PAINT), image.convert("RGB"), area)
 
 
-def painted(layers: list[Image.Image], picture: Picture) -> Tensor | None:
-    """The hole bool (1, H, W) in the ImageEditor's painted layers; None if it is empty. UserError if it is all."""
+def painted(layers: list[Image.Image], picture: Picture, known: Tensor | None = None) -> Tensor | None:
+    """The hole bool (1, H, W) that the layers paint, together with a known one; None if there is none.
+
+    Raises:
+        UserError: everything is painted.
+    """
     height, width = picture.pixels.shape[1:]
-    hole = np.zeros((height, width), bool)
+    hole = torch.zeros(1, height, width, dtype=torch.bool) if known is None else known
     for layer in layers:
-        hole |= np.asarray(layer.convert("RGBA").getchannel("A").resize((width, height))) >= 128
+        alpha = layer.convert("RGBA").getchannel("A").resize((width, height))
+        hole = hole | (torch.from_numpy(np.array(alpha)) >= 128)
     if hole.all():
         raise UserError("The whole picture is painted over. Erase some of the paint.")
-    return torch.from_numpy(hole)[None] if hole.any() else None
+    return hole if hole.any() else None
 
 
 def damage(picture: Picture, corruption: str, strength: float, seed: int) -> tuple[Picture, Tensor]:
@@ -117,5 +121,5 @@ def restore(
     seconds, size = time.perf_counter() - begin, degraded[0, 0].numel() / 1e6
     count = f", {samples} samples" if samples > 1 else ""
     speed = f"{size:.2f} megapixels{count}: {seconds:.1f} s on {restorer.device.type}"
-    share = f"{done.hole_share.item():.1%} of it was {'found to be' if hole is None else 'marked as'} a hole"
+    share = f"{done.hole_share.item():.1%} of it was {'taken for' if hole is None else 'marked as'} a hole"
     return images, f"{speed} ({seconds / size / samples:.1f} s per megapixel). {share}."
