@@ -30,7 +30,7 @@ def restorer() -> Restorer:
     restorer = Restorer.build({**hostile.CLEAN}, "random").eval()
     with torch.no_grad():  # its head begins with zeros
         for parameter in restorer.parameters():
-            parameter.add_(0.1 * torch.randn_like(parameter))
+            parameter.add_(0.2 * torch.randn_like(parameter))
     return restorer
 
 
@@ -144,12 +144,12 @@ def test_every_corruption_damages_as_its_strength_says():
 
 
 def test_restoring_gives_samples_and_says_what_it_took(restorer: Restorer):
-    images, text = restore(restorer, PICTURE, hole(*BOX), 1, 3, 5, False)
+    images, text = restore(restorer, PICTURE, hole(*BOX), 4, 3, 5, False)
     values = [np.asarray(image) for image in images]
     assert len(values) == 3 and all(value.shape == PIXELS.shape for value in values)
     assert not np.array_equal(values[0], values[1]) and not np.array_equal(values[1], values[2])
     # The first is that of the Python interface.
-    alone = restorer.restore_image(PIXELS, 1, seed=5, mask=hole(*BOX)[0].numpy())
+    alone = restorer.restore_image(PIXELS, 4, seed=5, mask=hole(*BOX)[0].numpy())
     assert np.array_equal(values[0], alone)
     assert text.startswith("0.00 megapixels, 3 samples: ") and " s on cpu (" in text and " s per megapixel). " in text
     assert text.endswith("12.5% of it was marked as a hole.")

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -101,8 +102,6 @@ def shows(page: "sync_api.Page", pixels: np.ndarray) -> None:
 
 
 def picture_of(content: bytes) -> Image.Image:
-    from io import BytesIO
-
     return Image.open(BytesIO(content)).convert("RGB")
 
 
@@ -169,5 +168,4 @@ def test_upload_paint_restore_compare_and_a_bad_file(opened: "sync_api.Page", tm
     message = page.locator(".toast-body")
     sync_api.expect(message).to_contain_text("This picture cannot be used: not an image, or damaged.", timeout=WAIT)
     assert message.count() == 1
-    shows_still = page.locator("#slider img[data-testid=imageslider-image]").count()
-    assert shows_still == 2  # the result stays
+    assert page.locator("#slider img[data-testid=imageslider-image]").count() == 2  # the result stays

@@ -54,7 +54,7 @@ def page(restorer: Restorer, max_megapixels: float, gr: Any) -> Any:
 
     @event
     def on_damage(clean: Picture | None, corruption: str, strength: float, seed: float, mark: bool) -> Any:
-        damaged, hole = damage(given(clean), corruption, strength, int(seed))
+        damaged, hole = damage(given(clean), corruption, strength, int(seed or 0))
         known = hole if mark and hole.any() else None
         return damaged, known, with_paint(damaged, known)
 
@@ -68,7 +68,7 @@ def page(restorer: Restorer, max_megapixels: float, gr: Any) -> Any:
     ) -> Any:
         picture = given(picture)
         hole = painted(value["layers"] if value else [], picture, known)
-        images, text = restore(restorer, picture, hole, int(nfe), int(samples), int(seed), keep)
+        images, text = restore(restorer, picture, hole, int(nfe), int(samples), int(seed or 0), keep)
         pairs = [(encode(picture), image) for image in images]
         return pairs[0], text, pairs, gr.Gallery(images, visible=samples > 1)
 
@@ -130,12 +130,13 @@ def main(config: DictConfig) -> None:
     except ImportError as error:
         raise UserError("restoration[app] is needed: pip install 'restoration[app]'") from error
     restorer = Restorer.load(config.checkpoint, usable_device(str(config.device)), config.trust)
+    blocks = page(restorer, config.max_megapixels, gradio)
+    hints = {"block_info_text_color": "*neutral_600", "block_info_text_color_dark": "*neutral_300"}  # else pale
     try:
-        blocks = page(restorer, config.max_megapixels, gradio)
         _, address, _ = blocks.launch(
-            **{"server_name": "127.0.0.1", "server_port": config.port, "share": False, "ssr_mode": False, "css": CSS},
+            **{"server_name": "127.0.0.1", "server_port": config.port, "share": False, "ssr_mode": False},
             **{"max_file_size": int(config.max_megapixels * 10e6), "run_history": False, "quiet": True},
-            state_session_capacity=20,
+            **{"state_session_capacity": 20, "css": CSS, "theme": gradio.themes.Default().set(**hints)},
             prevent_thread_lock=True,
         )
     except OSError as error:
