@@ -20,7 +20,7 @@ from restoration.train import train
 OPTIONS: dict[str, list[str]] = {}
 for path in sorted(CONF.glob("*/*.yaml")):
     OPTIONS.setdefault(path.parent.name, []).append(path.stem)
-COMMANDS = ("train", "evaluate", "restore", "tune", "app")
+COMMANDS = ("train", "evaluate", "restore", "tune")
 VALUES = (-1, 0, 1_000_000_000, None, "banana")
 
 
