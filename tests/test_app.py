@@ -152,9 +152,9 @@ def test_restoring_gives_samples_and_says_what_it_took(restorer: Restorer):
     alone = restorer.restore_image(PIXELS, 4, seed=5, mask=hole(*BOX)[0].numpy())
     assert np.array_equal(values[0], alone)
     assert text.startswith("0.00 megapixels, 3 samples: ") and " s on cpu (" in text and " s per megapixel). " in text
-    assert text.endswith("12.5% of it was marked as a hole.")
+    assert text.endswith("12.5% of the picture was marked as a hole.")
     _, blind = restore(restorer, PICTURE, None, 2, 1, 0, False)
-    assert blind.startswith("0.00 megapixels: ") and blind.endswith("of it was taken for a hole.")
+    assert blind.startswith("0.00 megapixels: ") and blind.endswith("of the picture was taken for a hole.")
 
 
 def test_only_the_hole_changes(restorer: Restorer):
@@ -225,7 +225,7 @@ def test_the_steps_hand_on_what_they_made(restorer: Restorer, tmp_path: Path):
     assert known.any() and (np.asarray(shown)[known[0].numpy()] == PAINT).all()
     assert run["on_damage"](clean, "erase", 1.0, 2, False)[1] is None
     pair, text, pairs, gallery = run["on_restore"]({"layers": [layer(*BOX)]}, damaged, known, 1, 2, 0, True)
-    assert f"{(known | hole(*BOX)).float().mean():.1%} of it was marked" in text
+    assert f"{(known | hole(*BOX)).float().mean():.1%} of the picture was marked" in text
     assert len(pairs) == 2 and pair is pairs[0] and gallery.visible
     assert np.array_equal(np.asarray(pair[0]), damaged.pixels.permute(1, 2, 0).numpy())
     assert np.array_equal(np.asarray(run["on_clear"](damaged)[1]), np.asarray(pair[0]))

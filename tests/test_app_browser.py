@@ -133,7 +133,7 @@ def test_upload_paint_restore_compare_and_a_bad_file(opened: "sync_api.Page", tm
     text = page.locator("#text")
     sync_api.expect(text).to_contain_text("marked as a hole", timeout=WAIT)
     said = re.fullmatch(
-        r"0\.01 megapixels: \d+\.\d s on \w+ \(\d+\.\d s per megapixel\)\. (.+)% of it was marked as a hole\.",
+        r"0\.01 megapixels: \d+\.\d s on \w+ \(\d+\.\d s per megapixel\)\. (.+)% of the picture was marked as a hole\.",
         text.inner_text().strip(),
     )
     assert said is not None and 1 < float(said[1]) < 40

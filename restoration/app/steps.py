@@ -121,5 +121,5 @@ def restore(
     seconds, size = time.perf_counter() - begin, degraded[0, 0].numel() / 1e6
     count = f", {samples} samples" if samples > 1 else ""
     speed = f"{size:.2f} megapixels{count}: {seconds:.1f} s on {restorer.device.type}"
-    share = f"{done.hole_share.item():.1%} of it was {'taken for' if hole is None else 'marked as'} a hole"
+    share = f"{done.hole_share.item():.1%} of the picture was {'taken for' if hole is None else 'marked as'} a hole"
     return images, f"{speed} ({seconds / size / samples:.1f} s per megapixel). {share}."
