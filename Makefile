@@ -17,6 +17,9 @@ install: .venv/installed  ## everything into .venv (about 3 minutes, 6 GB)
 demo: install  ## train a small restorer on procedural images, judge it, show it: minutes on two CPU cores
 	$(BIN)/python -m restoration.train experiment=demo
 
+app: install  ## a page in the browser that restores pictures (make app CHECKPOINT=outputs/…/checkpoints/best.ckpt)
+	$(BIN)/python -m restoration.app $(if $(CHECKPOINT),checkpoint=$(CHECKPOINT))
+
 test: install  ## the tests: CPU, no network, at most 5 minutes
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
@@ -32,4 +35,4 @@ lint: install  ## style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-.PHONY: help install demo test test-all soak lint
+.PHONY: help install demo app test test-all soak lint

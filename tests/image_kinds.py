@@ -7,9 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import PIL
 from image_failures import failures, special
 from image_files import COLOUR, DEEP, GREY, RGB, SIDE, Expected, Kinds, png, saved
 from PIL import Image, ImageCms
+
+# Older ones cannot read uncompressed YCbCr TIFF.
+PILLOW_13 = int(PIL.__version__.partition(".")[0]) >= 13
 
 
 def swapped_profile() -> bytes:
@@ -111,7 +115,7 @@ def modes() -> Kinds:
         "integers.tif": (saved(Image.fromarray(np.full((SIDE, SIDE), 70_000, np.int32)), "TIFF"), outside),
         "cmyk.tif": (saved(COLOUR.convert("CMYK"), "TIFF"), np.asarray(COLOUR.convert("CMYK").convert("RGB"))),
         "cmyk.jpg": (saved(Image.new("CMYK", (16, 16), (0, 255, 255, 55)), "JPEG"), (200, 0, 0)),
-        "ycbcr.tif": (saved(COLOUR.convert("YCbCr"), "TIFF"), None),
+        "ycbcr.tif": (saved(COLOUR.convert("YCbCr"), "TIFF"), None if PILLOW_13 else "truncated"),
         "lab.tif": (saved(Image.new("LAB", (16, 16), (255, 128, 128)), "TIFF"), None),
         "progressive.jpg": (saved(COLOUR, "JPEG", progressive=True), None),
         "profile.png": (saved(COLOUR, "PNG", icc_profile=swapped_profile()), swapped),

@@ -13,10 +13,11 @@ from restoration.keyed import fold, uniform
 
 # The kernel is 19×19 at 64 pixels.
 _RADIUS_PER_PIXEL = 9 / 64
+_LARGE = 36  # radius of the kernel of a 256-pixel image: above it, a sum over the kernel takes seconds to minutes
 
 
 class Blur(Operator):
-    """Convolution with one kernel per image; the border reflects without repeating the edge pixel."""
+    """Convolution with one kernel per image, by FFT if large; the border reflects without repeating the edge pixel."""
 
     @abstractmethod
     def kernels(self, parameters: Parameters, x: Tensor, y: Tensor) -> Tensor:
@@ -28,10 +29,15 @@ class Blur(Operator):
         offsets = torch.arange(-radius, radius + 1, dtype=torch.float32)
         kernels = self.kernels(parameters, offsets[None, :], offsets[:, None])
         kernels = (kernels / kernels.sum(dim=(1, 2), keepdim=True)).to(images.device)
-        # Images are moved to the channel dimension: each group of the convolution is one image.
-        padded = F.pad(images, (radius,) * 4, mode="reflect").transpose(0, 1)
-        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-            blurred = F.conv2d(padded, kernels[:, None], groups=batch).transpose(0, 1)
+        padded = F.pad(images, (radius,) * 4, mode="reflect")
+        if radius > _LARGE:
+            spectrum = torch.fft.rfft2(kernels.flip(1, 2), s=padded.shape[-2:])[:, None]
+            blurred = torch.fft.irfft2(torch.fft.rfft2(padded) * spectrum, s=padded.shape[-2:])
+            blurred = blurred[..., 2 * radius :, 2 * radius :]
+        else:
+            # Images are moved to the channel dimension: each group of the convolution is one image.
+            with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+                blurred = F.conv2d(padded.transpose(0, 1), kernels[:, None], groups=batch).transpose(0, 1)
         mask = torch.zeros(batch, 1, height, width, dtype=torch.bool, device=images.device)
         # Rounding in the sum can exceed [0, 1] by an ulp.
         return blurred.clamp(0, 1).contiguous(), mask

@@ -7,7 +7,8 @@ import pytest
 import torch
 from oracle import blur, gaussian_weight, motion_weight
 
-from restoration.corruption import GaussianBlur, MotionBlur
+from restoration.corruption import Defocus, GaussianBlur, MotionBlur
+from restoration.corruption import blur as blur_module
 from restoration.keyed import fold
 
 SIZES = [(64, 64), (32, 32), (48, 80)]
@@ -76,3 +77,14 @@ def test_angles_fill_half_a_turn():
     assert angle.min() >= 0 and angle.max() < 1
     counts = torch.histc(angle, 8, 0, 1)
     assert (counts - 500).abs().max() < 4.5 * math.sqrt(500)
+
+
+@pytest.mark.parametrize("operator", [MotionBlur(), GaussianBlur(), Defocus()])
+def test_large_kernels_by_fft_give_the_same(operator, monkeypatch: pytest.MonkeyPatch):
+    images, keys = torch.rand(3, 3, 40, 56), torch.arange(3)
+    parameters = operator.sample(torch.tensor([0.0, 0.4, 1.0]), keys, (40, 56))
+    direct, _ = operator.apply(images, parameters)
+    monkeypatch.setattr(blur_module, "_LARGE", 0)
+    by_fft, _ = operator.apply(images, parameters)
+    assert by_fft.shape == images.shape and by_fft.is_contiguous()
+    assert (direct - by_fft).abs().max() < 2e-6

@@ -138,7 +138,7 @@ def test_files_that_exclude_each_other_are_named():
     assert said is not None and said.startswith(f"unknown key 'objective.terms.flow' (from the file of {files})")
 
 
-@pytest.mark.parametrize("name", ["restore", "evaluate", "tune"])
+@pytest.mark.parametrize("name", ["restore", "evaluate", "tune", "app"])
 def test_help_has_every_key_of_the_command(name: str):
     config = OmegaConf.load(CONF / f"{name}.yaml")
     explained = config.hydra.help.template

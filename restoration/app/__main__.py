@@ -1,0 +1,3 @@
+from restoration.app.page import main
+
+main()
