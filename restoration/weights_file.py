@@ -22,7 +22,10 @@ CONFIG = "config"
 """Of the config in the metadata, and of the same as a tensor of bytes, for programs that see tensors only."""
 
 # The parts of a training config that describe the restorer and what it was trained on.
-_KEPT = ("backbone", "estimator", "source", "prediction", "sampler", "data", "corruption", "evaluation", "objective")
+_KEPT = (
+    *("backbone", "estimator", "source", "prediction", "sampler"),
+    *("data", "corruption", "evaluation", "objective", "seed"),
+)
 
 
 def shipped() -> Path | None:
@@ -49,6 +52,9 @@ def write_weights(checkpoint: dict[str, Any], path: Path) -> None:
     tensors = {name: _rounded(value) for name, value in own.items()}
     tensors[CONFIG] = torch.tensor(list(text.encode()), dtype=torch.uint8)
     save_file(tensors, part, {CONFIG: text})
+    mask = os.umask(0)  # safetensors makes files that nobody else can read
+    os.umask(mask)
+    part.chmod(0o666 & ~mask)
     os.replace(part, path)
 
 

@@ -12,6 +12,7 @@ from PIL import Image
 
 from restoration import train
 from restoration.evaluate import main
+from restoration.export import main as export
 from restoration.restore import main as restore
 
 RUN = Path("outputs/blur_erase/run")
@@ -59,6 +60,14 @@ def test_it_repeats_the_evaluation_of_the_run(desk: Path):
     with (folder / "per_image.csv").open(newline="") as file:
         images = [float(row["psnr"]) for row in csv.DictReader(file) if row["nfe"] == "1"]
     assert sum(images) / len(images) == pytest.approx(ours["restored"]["psnr"])
+
+
+def test_a_weights_file_is_evaluated_as_its_checkpoint_is(desk: Path):
+    assert run_command(export, f"checkpoint={RUN}", "output=shared.safetensors") == 0
+    assert evaluate("output=shared", checkpoint="shared.safetensors") == 0
+    ours, theirs = results(desk / "shared"), results(desk / RUN)
+    assert ours["identity"]["psnr"] == theirs["identity"]["psnr"]
+    assert ours["restored"]["psnr"] == pytest.approx(theirs["restored"]["psnr"], abs=0.2)  # rounded to bfloat16
 
 
 def test_another_strength_and_another_solver(desk: Path):

@@ -28,6 +28,7 @@ def test_the_file_holds_the_restorer_in_half_the_size(checkpoint: Path, tmp_path
     path = tmp_path / "photo.safetensors"
     assert run_command(main, f"checkpoint={checkpoint}", f"output={path}") == 0
     assert path.stat().st_size < 0.65 * checkpoint.stat().st_size
+    assert path.stat().st_mode == checkpoint.stat().st_mode  # others may read it
     original, shared = Restorer.load(checkpoint), Restorer.load(path)
     for (name, value), other in zip(original.state_dict().items(), shared.state_dict().values(), strict=True):
         assert other.dtype == value.dtype
