@@ -25,6 +25,8 @@ _LIBRARY: dict[str, dict[str, Any]] = {
         "weight_decay": NotNegative,
     },
     "lightning.pytorch.Trainer": {
+        "devices": Annotated[int, Range(-1, 1024)] | str | list[int],
+        "num_nodes": Annotated[int, Range(1, 65_536)],
         "max_steps": Count | None,
         "precision": Any,  # resolve.py
         "gradient_clip_val": NotNegative | None,
