@@ -95,7 +95,8 @@ class SweepTable(Callback):
         parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
         params = OmegaConf.to_container(config.hydra.sweeper).get("params") or {}  # type: ignore[union-attr]
         given = [f"{key}={value}" for key, value in params.items()]
-        parsed = parser.parse_overrides([*given, *config.hydra.overrides.task])
+        words: Any = OmegaConf.to_container(config.hydra.overrides.task)  # interpolations stay text
+        parsed = parser.parse_overrides([*given, *words])
         constant = {override.get_key_element().lstrip("+") for override in parsed if not override.is_sweep_override()}
         names = config.hydra.job.config.override_dirname
         with read_write(config.hydra), open_dict(config.hydra):
@@ -178,9 +179,11 @@ def _folders(config: DictConfig, batch: list[list[str]]) -> Iterator[Path]:
             for override in OverridesParser.create().parse_overrides(overrides):
                 if (key := override.key_or_group) in choices:
                     choices[key] = override.get_value_element_as_str()
-                else:
-                    OmegaConf.update(job, key, override.value(), force_add=True)
-            job.hydra.overrides.task, job.hydra.job.num = overrides, number
+                elif not isinstance(value := override.value(), dict):  # one may refer to what only a job has
+                    OmegaConf.update(job, key, value, force_add=True)
+            # Interpolations stay text: most exist in a job only.
+            job.hydra.overrides.task = [word.replace("${", "\\${") for word in overrides]
+            job.hydra.job.num = number
             yield Path(job.hydra.sweep.dir, str(job.hydra.sweep.subdir)).absolute()
 
 

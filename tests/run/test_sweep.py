@@ -102,6 +102,12 @@ def test_failures_and_ctrl_c_and_the_second_start(trained: list[str], capsys):
     assert said.out.splitlines()[-1] == f"continue with: python -m restoration.train -m {again}"
 
 
+def test_an_override_may_refer_to_the_run_folder(trained: list[str], capsys):
+    extra = "++logger.wandb={_target_: restoration.training.loggers.RunCSVLogger, save_dir: '${folder}', name: extra}"
+    assert run_command(main, *LINE, "seed=0,1", extra, flags=["-m"]) == 0
+    assert states(capsys.readouterr().out) == {"seed=0": "done", "seed=1": "done"}
+
+
 def test_a_sweep_over_experiments_has_a_folder_in_each(capsys):
     assert run_command(main, "experiment=demo,blur_erase", *LINE[1:], flags=["-m"]) == 0
     reports = sorted(Path("outputs").rglob("metrics.json"))
