@@ -16,7 +16,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, InstantiationException
 from hydra.types import RunMode
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from restoration.checkpoint_file import reason
@@ -142,7 +142,13 @@ def hydra_command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], C
     def decorate(task: Callable[[DictConfig], Any]) -> Callable[[], None]:
         @functools.wraps(task)
         def checked(config: DictConfig) -> Any:
-            check_keys(config, reference_config())
+            reference = reference_config()
+            check_keys(config, reference)
+            for key in OmegaConf.missing_keys(reference):
+                if OmegaConf.select(config, key, throw_on_missing=False) is None and not OmegaConf.is_missing(
+                    config, key
+                ):
+                    raise UserError(f"{key}=null: a value is needed; give {key}=…")
             check_values(config)
             return task(config)
 
