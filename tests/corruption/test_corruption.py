@@ -118,6 +118,12 @@ def test_degradation_differs_between_keys(name):
     assert distinct == (1 if name == "gaussian_blur" else 8)
 
 
+def test_the_result_has_8_bits_in_version_2_alone():
+    clean, keys = torch.randint(256, (8, 3, 32, 32)) / 255, torch.arange(8)
+    levels = {version: 255 * Corruption(blur_erase(), protocol=version)(clean, keys)[0] for version in (1, 2)}
+    assert (levels[2] - levels[2].round()).abs().max() < 1e-4 < 0.1 < (levels[1] - levels[1].round()).abs().max()
+
+
 def test_input_is_not_changed():
     clean, keys = torch.rand(8, 3, 32, 32), torch.arange(8)
     for operator in OPERATORS.values():
