@@ -29,7 +29,7 @@ from restoration.report.folder import Report
 from restoration.report.table import show
 from restoration.report.write import describe, write_results
 from restoration.restorer import Restorer
-from restoration.run.checkpoint import best_checkpoint, self_contained
+from restoration.run.checkpoint import best_checkpoint, initialize, self_contained
 from restoration.run.command import hydra_command, output_folder
 from restoration.run.fit import continuation, fit
 from restoration.run.hardware import autocast_dtype, first_process
@@ -87,6 +87,8 @@ def train(config: DictConfig) -> Report | None:
     if first_process() and not resolved["trainer"].get("fast_dev_run"):
         record(folder, resolved, run.data.splits, run.trainer.strategy.root_device, run.trainer.world_size)
         OmegaConf.save(OmegaConf.create(resolved), folder / "config.yaml")  # the folder holds a run from here on
+    if checkpoint is None and resolved["init"]:
+        initialize(run.module.restorer, resolved["init"], resolved["trust"])
     if checkpoint is not None:
         log.info("resuming from %s", checkpoint)
     fit(run.trainer, run.module, run.data, checkpoint)

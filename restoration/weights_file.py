@@ -75,4 +75,4 @@ def read_weights(path: str | Path) -> dict[str, Any]:
         for name in (name for name in file.keys() if name != CONFIG):  # noqa: SIM118 (not a dict)
             value = file.get_tensor(name)
             state[PREFIX + name] = value.float() if value.is_floating_point() else value
-    return {"config": config, "state_dict": state}
+    return {"config": config, "state_dict": state, "images_seen": config.get("run", {}).get("images_seen")}

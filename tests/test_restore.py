@@ -128,7 +128,7 @@ def command(*arguments: str) -> int:
 @pytest.mark.parametrize(
     "arguments, complaint",
     [
-        (["input=null"], "input=null must be text"),
+        (["input=null"], "input=null: a value is needed; give input=…"),
         (["checkpoint=bad.ckpt"], "bad.ckpt is not a checkpoint"),
         (["checkpoint=bad.ckpt", "input=pictures"], "no input at pictures"),
         (["checkpoint=bad.ckpt", "tile=large"], "tile=large must be a whole number"),

@@ -1,5 +1,6 @@
 """A checkpoint opened with its data, both with the changes that the command line asks for."""
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,9 @@ from restoration.run.hardware import usable_device
 from restoration.run.keys import changed, check_values
 from restoration.run.overrides import Overrides, leaves
 from restoration.trust import BUILD
+from restoration.weights_file import PREFIX
+
+log = logging.getLogger(__name__)
 
 # Groups of the training config that an evaluation reads beside the restorer's own.
 _NEEDED = ("data", "corruption", "evaluation", "trainer", "run")
@@ -28,6 +32,37 @@ def best_checkpoint(folder: Path) -> Path:
     """The weights of a run that are evaluated: the best, else the last; `final.ckpt` if it keeps neither."""
     files = [folder / "checkpoints" / f"{name}.ckpt" for name in ("best", "last", "final")]
     return next((file for file in files if file.is_file()), files[-1])
+
+
+def weights_of(path: str | Path) -> Path:
+    """The file of weights that a path means: that of a run folder, else the path."""
+    return best_checkpoint(Path(path)) if Path(path).is_dir() else Path(path)
+
+
+def initialize(restorer: Restorer, path: str | Path, trust: Any = None) -> None:
+    """Sets a restorer's weights to those of a checkpoint. Weights that only the restorer has stay as they are.
+
+    Args:
+        restorer: built from its config.
+        path: a checkpoint, run folder or weights file.
+        trust: names of other packages that the checkpoint may name.
+
+    Raises:
+        UserError: as `read_checkpoint`; or the weights do not fit.
+    """
+    weights = read_checkpoint(weights_of(path), trust)["state_dict"]
+    given = {name.removeprefix(PREFIX): value for name, value in weights.items() if name.startswith(PREFIX)}
+    own = restorer.state_dict()
+    for name, value in given.items():
+        if name not in own or own[name].shape != value.shape:
+            there = "has none of this name" if name not in own else f"is {tuple(own[name].shape)}"
+            raise UserError(
+                f"init={path}: its weight {name} is {tuple(value.shape)}, that of this run {there}; choose the "
+                "checkpoint's backbone, estimator and source"
+            )
+    restorer.load_state_dict(given, strict=False)
+    new = len(own) - len(given)
+    log.info("starting from the weights of %s%s", path, f"; {new} tensors are new" if new else "")
 
 
 def check_places(config: dict[str, Any], folder: Path | None = None) -> None:

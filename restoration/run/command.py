@@ -23,6 +23,7 @@ from restoration.checkpoint_file import reason
 from restoration.errors import UserError
 from restoration.run.isolation import isolated
 from restoration.run.keys import allow_any_key, check_keys, check_values, reference_config
+from restoration.run.overrides import leaves
 from restoration.run.stopping import in_slurm_job, leave_to_slurm
 from restoration.run.sweep import JobError, sweep_end
 
@@ -144,10 +145,11 @@ def hydra_command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], C
         def checked(config: DictConfig) -> Any:
             reference = reference_config()
             check_keys(config, reference)
-            for key in OmegaConf.missing_keys(reference):
-                if OmegaConf.select(config, key, throw_on_missing=False) is None and not OmegaConf.is_missing(
-                    config, key
-                ):
+            # Unresolved: some interpolations have their value only when the task has filled it in.
+            needed, given = (OmegaConf.to_container(part, resolve=False) for part in (reference, config))
+            values = dict(leaves(given))  # type: ignore[arg-type]
+            for key, value in leaves(needed):  # type: ignore[arg-type]
+                if value == "???" and values.get(key, value) is None:
                     raise UserError(f"{key}=null: a value is needed; give {key}=…")
             check_values(config)
             return task(config)

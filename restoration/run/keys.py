@@ -29,7 +29,13 @@ _LOADERS = ("<frozen importlib", *(str(Path(file).parent) for file in (importlib
 
 # Values of keys that no `_target_` takes, in all commands.
 _VALUES: dict[str, Any] = {
-    **{"name": str | int | float, "folder": str, "seed": Annotated[int, Range(0, 2**32 - 1)], "compile": bool},
+    **{
+        "name": str | int | float,
+        "folder": str,
+        "seed": Annotated[int, Range(0, 2**32 - 1)],
+        "compile": bool,
+        "init": str | None,
+    },
     **{"validations": Count, "budget": {"images": Count}, "checkpoint": str | None, "output": str | None, "tune": bool},
     **{"split": Literal["test", "selection"], "device": str, "overwrite": bool, "nfe": NFE | None, "images": Count},
     **{"reference": NFE, "frechet": {"model": str | None, "weights": str | None, "stem": str | None}},
@@ -45,7 +51,7 @@ _VALUES: dict[str, Any] = {
 
 # Keys that hold a file or a folder.
 PATHS = (
-    *("checkpoint", "input", "output", "mask", "frechet.weights"),
+    *("checkpoint", "init", "input", "output", "mask", "frechet.weights"),
     *("data.root", "source.restorer.path", "backbone.encoder.weights"),
 )
 

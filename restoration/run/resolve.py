@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from restoration.checkpoint_file import read_checkpoint
 from restoration.errors import UserError, whole_number
+from restoration.run.checkpoint import weights_of
 from restoration.run.hardware import resolve_precision
 from restoration.run.keys import check_values
 from restoration.run.overrides import Overrides
@@ -59,8 +60,8 @@ def resolve(config: DictConfig) -> dict[str, Any]:
         if isinstance(config.evaluation.nfe, int):
             config.evaluation.nfe = [config.evaluation.nfe]  # files take its first
         _fill(config, "trainer.precision", _precision)
-        if "path" in config.source.get("restorer", {}) and not config.run.images_before:
-            config.run.images_before = _images_before(config.source.restorer)
+        if not config.run.images_before:
+            config.run.images_before = _images_before(config)
         if (world := devices(config.trainer)) > 1:
             _fill(config, "trainer.strategy", lambda _: DDP)
         _fill(config, "trainer.max_steps", lambda config: _max_steps(config, world))
@@ -144,7 +145,10 @@ def devices(trainer: Mapping[Any, Any]) -> int:
     return made.world_size
 
 
-def _images_before(regression: DictConfig) -> int:
-    """Images that the regression inside the source has seen: its training is part of this run's cost."""
-    checkpoint = read_checkpoint(regression.path, regression.get("trust"))
-    return checkpoint["images_seen"] + checkpoint["config"]["run"]["images_before"]
+def _images_before(config: DictConfig) -> int:
+    """Images that the weights at the start have seen, and the regression inside the source: a part of the run's cost."""
+    files = [(config.init, config.trust)] if config.init else []
+    if "path" in (regression := config.source.get("restorer", {})):
+        files.append((regression.path, regression.get("trust")))
+    checkpoints = [read_checkpoint(weights_of(path), trust) for path, trust in files]
+    return sum((state["images_seen"] or 0) + state["config"]["run"].get("images_before", 0) for state in checkpoints)

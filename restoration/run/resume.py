@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 # What defines a run. All else may change on resume: its length, where its files are, how it is logged and evaluated.
 _FIXED = (
-    *("seed", "data", "corruption", "source", "prediction", "estimator", "backbone", "objective", "optimizer"),
+    *("seed", "init", "data", "corruption", "source", "prediction", "estimator", "backbone", "objective", "optimizer"),
     *("schedule", "callbacks.ema", "callbacks.staged_unfreezing", "trainer.accumulate_grad_batches"),
 )
 _FREE = ("data.root", "data.device", "data.eval_batch_size", "backbone.encoder.weights", "source.restorer.path")
