@@ -40,7 +40,7 @@ _VALUES: dict[str, Any] = {
     **{"split": Literal["test", "selection"], "device": str, "overwrite": bool, "nfe": NFE | None, "images": Count},
     **{"reference": NFE, "frechet": {"model": str | None, "weights": str | None, "stem": str | None}},
     **{"input": str, "tile": Count, "overlap": Annotated[int, Range(0)] | None, "batch_size": Count},
-    **{"mask": str | None, "mask_invert": bool, "keep_known": bool},
+    **{"init": str | None, "mask": str | None, "mask_invert": bool, "keep_known": bool},
     **{"max_megapixels": Positive, "port": Annotated[int, Range(1, 65535)], "resume": bool | Literal["auto"]},
     **dict.fromkeys(
         ("data", "corruption", "estimator", "backbone", "source", "prediction", "sampler", "objective", "optimizer")

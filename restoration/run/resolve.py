@@ -146,7 +146,7 @@ def devices(trainer: Mapping[Any, Any]) -> int:
 
 
 def _images_before(config: DictConfig) -> int:
-    """Images that the weights at the start have seen, and the regression inside the source: a part of the run's cost."""
+    """Images that the weights of `init` and the regression inside the source have seen: part of the run's cost."""
     files = [(config.init, config.trust)] if config.init else []
     if "path" in (regression := config.source.get("restorer", {})):
         files.append((regression.path, regression.get("trust")))
