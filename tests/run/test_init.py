@@ -71,7 +71,7 @@ def test_a_resumed_run_has_its_own_weights(capsys: pytest.CaptureFixture[str]):
     ("arguments", "said"),
     [
         (
-            [f"init={FILE}", "estimator.width=16"],
+            [f"init={FILE}", "estimator.width=24"],
             "choose the checkpoint's backbone, estimator and source",
         ),
         (["init=missing.ckpt"], "missing.ckpt"),
