@@ -46,6 +46,7 @@ class Evaluation:
         spread_images: on how many images, from the start.
         reference: number of Euler steps of a reference result from the same noise, to which the first `spread_images`
             are compared; None leaves it out.
+        masks: the restorer is given each image's mask, as by a user who marks the hole; otherwise it is blind.
         seed: of the sampling noise and of the bootstrap.
         frechet: adds its distance to the clean images, under its name; None leaves it out.
         dtype: of the network's multiplications; None is float32, as all metrics are. On a trained network bfloat16
@@ -63,6 +64,7 @@ class Evaluation:
         spread_samples: Annotated[int, Range(0, 1000)] = 8,
         spread_images: Annotated[int, Range(0)] = 64,
         reference: NFE | None = None,
+        masks: bool = False,
         seed: int = 0,
         frechet: FrechetDistance | None = None,
         dtype: torch.dtype | None = None,
@@ -76,7 +78,7 @@ class Evaluation:
         self.spread_samples = whole_number("evaluation.spread_samples", spread_samples, 0)
         self.spread_images = whole_number("evaluation.spread_images", spread_images, 0)
         self.reference = None if reference is None else whole_number("evaluation.reference", reference, 1)
-        self.seed, self.frechet, self.dtype = seed, frechet, dtype
+        self.masks, self.seed, self.frechet, self.dtype = masks, seed, frechet, dtype
 
     @torch.no_grad()
     def __call__(self, restorer: Restorer, batches: Iterable[Batch]) -> EvaluationResult:
@@ -90,7 +92,7 @@ class Evaluation:
             UserError: a restored image is not finite, or there are no images.
         """
         start = time.perf_counter()
-        source = SampledRestorer(restorer, self.seed, self.dtype)
+        source = SampledRestorer(restorer, self.seed, self.dtype, self.masks)
         collector = Collector(self.nfe, list(CLASSICAL), self.frechet)
 
         # Restore and measure.

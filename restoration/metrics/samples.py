@@ -24,18 +24,20 @@ class SampledRestorer:
         restorer: in eval mode, on the device of the batches.
         seed: of the sampling noise.
         dtype: of the network's multiplications; None is float32.
+        masks: the restorer is given each image's mask.
     """
 
-    def __init__(self, restorer: Restorer, seed: int, dtype: torch.dtype | None) -> None:
-        self.restorer, self.seed, self.dtype = restorer, seed, dtype
+    def __init__(self, restorer: Restorer, seed: int, dtype: torch.dtype | None, masks: bool = False) -> None:
+        self.restorer, self.seed, self.dtype, self.masks = restorer, seed, dtype, masks
         self._is_random: dict[int, bool] = {}
         self._runs: dict[int, list[tuple[int, float]]] = defaultdict(list)
 
     def restore(self, batch: Batch, nfe: int, sample: int = 0, sampler: Sampler | None = None) -> Tensor:
         """float32 (B, 3, H, W) from the noise of that sample number."""
         keys = fold(self.seed, "sampling", sample, batch.index)
+        given = {"mask": batch.mask} if self.masks else {}
         with torch.autocast(batch.degraded.device.type, self.dtype, enabled=self.dtype is not None):
-            return self.restorer.restore(batch.degraded, keys, nfe, sampler).float()
+            return self.restorer.restore(batch.degraded, keys, nfe, sampler, **given).float()
 
     def timed_restore(self, batch: Batch, nfe: int) -> Tensor:
         """The first sample; the time it takes counts for `images_per_second`."""
