@@ -30,8 +30,9 @@ class Fake:
     def __init__(self, answer, sigma: float = 0.0) -> None:
         self.answer, self.sigma, self.calls = answer, sigma, 0
 
-    def restore(self, degraded, keys, nfe=None, sampler=None):
+    def restore(self, degraded, keys, nfe=None, sampler=None, mask=None):
         self.calls += 1
+        self.mask = mask
         # A given sampler returns the answer without noise.
         noise = (0 if sampler else self.sigma) * normal(keys, tuple(degraded.shape[1:]))
         return (self.answer(degraded) + noise * (degraded == 0)).clamp(0, 1)
@@ -50,6 +51,13 @@ def batches(sizes=(5, 4, 3), hole: bool = True) -> list[Batch]:
         made.append(Batch(clean, degraded, mask, index.float() / sum(sizes), index))
         first += size
     return made
+
+
+@pytest.mark.parametrize("masks", [False, True])
+def test_the_mask_is_given_only_if_asked_for(masks: bool):
+    restorer, (batch,) = Fake(lambda y: y), batches((5,))
+    Evaluation(nfe=(1,), masks=masks)(restorer, [batch])
+    assert torch.equal(restorer.mask, batch.mask) if masks else restorer.mask is None
 
 
 def test_identity_restorer_equals_identity():
