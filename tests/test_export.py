@@ -79,7 +79,8 @@ def test_torch_export_gives_what_pytorch_gives(checkpoint: Path, tmp_path: Path)
 @pytest.mark.parametrize("suffix", ["pt2", "onnx"])
 def test_a_transformer_is_exported_for_any_grid(tmp_path: Path, suffix: str):
     backbone = {"_target_": "restoration.backbone.DiT", "width": 32, "depth": 2, "heads": 2, "embedding": 16}
-    checkpoint, path = write_random_checkpoint(tmp_path, backbone=backbone), tmp_path / f"dit.{suffix}"
+    estimator, path = {"_target_": "restoration.estimator.Identity"}, tmp_path / f"dit.{suffix}"
+    checkpoint = write_random_checkpoint(tmp_path, backbone=backbone, estimator=estimator)
     assert run_command(main, f"checkpoint={checkpoint}", f"output={path}") == 0
     restorer = Restorer.load(checkpoint)
     for size in SIZES:

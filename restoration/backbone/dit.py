@@ -25,9 +25,10 @@ class DiT(Backbone):
     Positions are rotary, computed for the grid at hand: attention depends on offsets in patches, whatever the size of
     the image and the place of a tile in it. All tokens attend to all: the work grows with the square of their number.
 
-    Under `torch.func.jvp` attention needs `torch.nn.attention.sdpa_kernel(SDPBackend.MATH)`. Dropout draws from PyTorch's
-    global generator, which a checkpoint does not hold: runs from one seed are equal, but a resumed run continues with
-    other draws than an uninterrupted one. Without dropout, the default, they are equal.
+    Under `torch.func.jvp` attention needs `torch.nn.attention.sdpa_kernel(SDPBackend.MATH)`. Compile with an ordinary
+    pass first: after a JVP as the first call, later passes stay eager. Dropout draws from PyTorch's global generator,
+    which a checkpoint does not hold: runs from one seed are equal, but a resumed run continues with other draws than an
+    uninterrupted one. Without dropout, the default, they are equal.
 
     Args:
         patch: side of a patch in pixels; it is the stride.

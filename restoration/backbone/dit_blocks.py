@@ -10,8 +10,8 @@ from torch.nn import functional as F
 # cos and sin (N, head width / 2) of each token's angles.
 Rotation = tuple[Tensor, Tensor]
 
-# The slowest frequency turns about this many times more slowly than the fastest, one radian per patch. Text uses 10,000;
-# the sides of images are a few dozen patches.
+# Angles turn by one radian per patch down to nearly this many times less. Text uses 10,000; the sides of images are a
+# few dozen patches.
 _ROTARY_BASE = 100.0
 
 rms_norm = partial(nn.RMSNorm, eps=1e-6)
