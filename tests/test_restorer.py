@@ -95,11 +95,11 @@ def test_an_untrained_network_returns_the_degraded_image_in_one_evaluation():
     with torch.no_grad():
         backbone.head.bias.zero_()
     degraded = torch.rand(2, 3, 32, 32)
-    exact = Restorer(backbone, Degraded(0.5), Euler()).restore(degraded, torch.arange(2), 1)
+    exact = Restorer(backbone, Degraded(0.5), Euler()).restore(degraded, torch.arange(2), 1).images
     torch.testing.assert_close(exact, degraded, atol=1e-6, rtol=0)
     # Blind, a hole is 5 % likely; that share of a slight smoothing is left.
     blind = Restorer(backbone, Degraded(0.5), Euler(), estimator=Blind(16).eval())
-    torch.testing.assert_close(blind.restore(degraded, torch.arange(2), 1), degraded, atol=0.01, rtol=0)
+    torch.testing.assert_close(blind.restore(degraded, torch.arange(2), 1).images, degraded, atol=0.01, rtol=0)
 
 
 def test_restoring_needs_no_gradient(restorer):

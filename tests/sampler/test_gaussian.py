@@ -85,7 +85,7 @@ def exact(source: Source, sampler: Sampler) -> Restorer:
 def restore(source: Source, solver: Callable[[], Sampler], nfe: int, count: int = 12) -> tuple[Tensor, Tensor]:
     """Samples, and the mean they should have, in [−1, 1]."""
     degraded = torch.linspace(0.25, 0.7, count)[:, None, None, None].expand(-1, 3, 24, 24).contiguous()
-    restored = exact(source, solver()).restore(degraded, fold("gaussian", torch.arange(count)), nfe)
+    restored = exact(source, solver()).restore(degraded, fold("gaussian", torch.arange(count)), nfe).images
     assert restored.min() > 0 and restored.max() < 1, "a clamped sample would change the moments"
     return to_model(restored).double(), posterior_mean(to_model(degraded)).double()
 
