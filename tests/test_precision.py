@@ -65,13 +65,12 @@ def test_bfloat16_changes_little(restorer: Restorer, nfe: int, tiles: Tiles | No
     exact = restorer.restore(image, keys, nfe, tiles=tiles).images
     near = restorer.restore(image, keys, nfe, tiles=tiles, dtype=torch.bfloat16).images
     assert 0 < (near - exact).square().mean().sqrt() < 1 / 255
-    assert (restorer.restore(image, keys + 1, nfe, tiles=tiles).images - exact).abs().max() > 1 / 255 or nfe == 1
 
 
 def test_the_weights_in_the_package_change_little_too():
     restorer, image = Restorer.load(), pixels(64, 64, 3) // 2 + 40
     exact, near = (
-        torch.from_numpy(restorer.restore_image(image, 1, dtype=dtype)).double() for dtype in (None, torch.bfloat16)
+        torch.tensor(restorer.restore_image(image, 1, dtype=dtype)).double() for dtype in (None, torch.bfloat16)
     )
     rms = math.sqrt((near - exact).square().mean())
     assert 0 < rms < 1
