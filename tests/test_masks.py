@@ -113,10 +113,10 @@ def test_images_without_a_mask_in_the_folder_are_restored_blind(tmp_path: Path, 
     with pytest.raises(
         UserError, match=r"for a.jpg; keep_known=true needs one for each image; give a file of its name"
     ):
-        plan(photo.parent, tmp_path / "out", masks=tmp_path / "masks", every_mask=True)
+        plan(photo.parent, tmp_path / "out", overwrite=True, masks=tmp_path / "masks", every_mask=True)
     (tmp_path / "masks" / "b.png").rename(tmp_path / "masks" / "c.png")
     with pytest.raises(UserError, match=r"no mask in .* for a.jpg, b.png; give a file of its name, with any suffix"):
-        plan(photo.parent, tmp_path / "out", masks=tmp_path / "masks")
+        plan(photo.parent, tmp_path / "out", overwrite=True, masks=tmp_path / "masks")
 
 
 @pytest.mark.parametrize(
