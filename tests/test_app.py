@@ -184,6 +184,6 @@ def test_out_of_memory_is_one_line(restorer: Restorer, monkeypatch: pytest.Monke
     def bug(*_: Any, **__: Any) -> None:
         raise RuntimeError("shapes differ")
 
-    monkeypatch.setattr(restorer, "restored", bug)
+    monkeypatch.setattr(restorer, "restore", bug)
     with pytest.raises(RuntimeError, match="shapes differ"):
         restore(restorer, PICTURE, None, 1, 1, 0, False)
