@@ -41,7 +41,10 @@ def overfit(restorer: Restorer, term: Term, steps: int = 400) -> dict[int, float
         schedule.step()
     restorer.eval()
     assert psnr(batch.degraded, batch.clean).mean() < 15
-    return {nfe: psnr(restorer.restore(batch.degraded, batch.index, nfe), batch.clean).mean().item() for nfe in (1, 8)}
+    return {
+        nfe: psnr(restorer.restore(batch.degraded, batch.index, nfe).images, batch.clean).mean().item()
+        for nfe in (1, 8)
+    }
 
 
 def network() -> ResNetUNet:

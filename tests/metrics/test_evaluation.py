@@ -137,7 +137,7 @@ def test_figures_are_means_over_the_samples():
     restored = Evaluation(nfe=(1, 4), samples=3, spread_samples=0)(restorer, data).report["by_nfe"][1]
     expected = []
     for sample in range(3):
-        answers = [restorer.restore(batch.degraded, fold(0, "sampling", sample, batch.index)) for batch in data]
+        answers = [restorer.restore(batch.degraded, fold(0, "sampling", sample, batch.index)).images for batch in data]
         holes = [psnr_region(answer, batch.clean, batch.mask) for answer, batch in zip(answers, data, strict=True)]
         expected.append(float(torch.cat(holes).nanmean()))
     assert restored["psnr_hole_samples"] == pytest.approx(expected, abs=1e-4) and len(set(expected)) == 3
