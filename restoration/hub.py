@@ -16,7 +16,7 @@ from restoration.weights_file import PREFIX, write_weights
 FILE = "model.safetensors"
 
 
-class Shared(nn.Module):
+class HubMixin(nn.Module):
     """What a restorer inherits to be shared. It has `load(path, device, trust)` and, once loaded, a `config`.
 
     Attributes:

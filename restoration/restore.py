@@ -6,15 +6,13 @@ python -m restoration.restore checkpoint=outputs/…/checkpoints/best.ckpt input
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
 from restoration.errors import UserError
@@ -35,8 +33,9 @@ from restoration.picture import (
 )
 from restoration.restorer import Restored, Restorer
 from restoration.run.command import hydra_command, output_folder
-from restoration.run.hardware import usable_device
+from restoration.run.hardware import autocast_dtype, resolve_precision, usable_device
 from restoration.run.keys import changed
+from restoration.run.progress import progress
 
 
 @dataclass(frozen=True)
@@ -47,6 +46,7 @@ class Settings:
         nfe, seed, max_megapixels, mask_invert, keep_known: the keys of these names.
         tiles: how large images are split, and how many images or tiles are restored at a time.
         alpha: transparent pixels are the mask.
+        dtype: of the network's multiplications; None is float32.
     """
 
     nfe: int | None = None
@@ -56,6 +56,7 @@ class Settings:
     alpha: bool = False
     mask_invert: bool = False
     keep_known: bool = False
+    dtype: torch.dtype | None = None
 
 
 @dataclass
@@ -79,7 +80,7 @@ def _read(task: Task, settings: Settings) -> _Image:
 
 
 def _groups(tasks: list[Task], settings: Settings, failures: dict[str, str]) -> Iterator[list[_Image]]:
-    """Readable images in groups of one size and type; one that will be tiled forms its own group."""
+    """Readable images in groups of one kind; one that will be tiled forms its own group."""
     group: list[_Image] = []
     for task in tasks:
         try:
@@ -89,7 +90,7 @@ def _groups(tasks: list[Task], settings: Settings, failures: dict[str, str]) -> 
             continue
         pixels = image.picture.pixels
         full = len(group) == settings.tiles.batch_size or max(pixels.shape) > settings.tiles.size
-        if group and (full or _kind(group[0].picture.pixels) != _kind(pixels)):
+        if group and (full or _kind(group[0]) != _kind(image)):
             yield group
             group = []
         group.append(image)
@@ -98,11 +99,14 @@ def _groups(tasks: list[Task], settings: Settings, failures: dict[str, str]) -> 
         yield group
 
 
-def _kind(pixels: Tensor) -> tuple[torch.Size, torch.dtype]:
-    return pixels.shape, pixels.dtype
+def _kind(image: _Image) -> tuple[torch.Size, torch.dtype, bool]:
+    """Size and type, and whether there is a mask."""
+    return image.picture.pixels.shape, image.picture.pixels.dtype, image.hole is None
 
 
-def _restored(restorer: Restorer, group: list[_Image], settings: Settings) -> Restored | None:
+def _restored(
+    restorer: Restorer, group: list[_Image], settings: Settings, report: Callable[[float], None]
+) -> Restored | None:
     """The restored images on the CPU; None if memory does not suffice."""
     names = [image.task.name for image in group]
     keys = torch.stack([fold(settings.seed, "sampling", 0, name) for name in names]).to(restorer.device)
@@ -111,13 +115,15 @@ def _restored(restorer: Restorer, group: list[_Image], settings: Settings) -> Re
         holes = [image.hole for image in group if image.hole is not None]
         degraded = torch.stack(pixels) if len(group) > 1 else pixels[0][None]
         mask = torch.stack(holes).to(restorer.device) if holes else None
-        done = restorer.restored(
+        done = restorer.restore(
             degraded.to(restorer.device),
             keys,
             settings.nfe,
             mask=mask,
             tiles=settings.tiles,
             keep_known=settings.keep_known,
+            dtype=settings.dtype,
+            progress=report,
         )
         return Restored(done.images.cpu(), done.hole_share.cpu())
     except (RuntimeError, MemoryError) as error:
@@ -126,14 +132,16 @@ def _restored(restorer: Restorer, group: list[_Image], settings: Settings) -> Re
         return None
 
 
-def _restore_group(restorer: Restorer, group: list[_Image], settings: Settings) -> dict[str, str]:
-    """Restores and writes images of one size; the reasons for those that failed. Out of memory: one at a time."""
-    done = _restored(restorer, group, settings)
+def _restore_group(
+    restorer: Restorer, group: list[_Image], settings: Settings, report: Callable[[float], None]
+) -> dict[str, str]:
+    """Restores and writes images of one kind; the reasons for those that failed. Out of memory: one at a time."""
+    done = _restored(restorer, group, settings, report)
     if done is None:
         if restorer.device.type == "cuda":
             torch.cuda.empty_cache()
         if len(group) > 1:
-            reasons = [_restore_group(restorer, [member], settings) for member in group]
+            reasons = [_restore_group(restorer, [member], settings, report) for member in group]
             return {name: reason for part in reasons for name, reason in part.items()}
         height, width = group[0].picture.pixels.shape[1:]
         remedy = "use smaller tiles, fewer at once (tile=128 batch_size=1), or make the image smaller"
@@ -158,7 +166,10 @@ def _restore_group(restorer: Restorer, group: list[_Image], settings: Settings) 
 
 
 def restore_pictures(
-    restorer: Restorer, tasks: list[Task], settings: Settings | None = None, progress: Progress | None = None
+    restorer: Restorer,
+    tasks: list[Task],
+    settings: Settings | None = None,
+    report: Callable[[float], None] = lambda done: None,
 ) -> dict[str, str]:
     """Restores every image that can be read; each that cannot, or that does not fit in memory, is a failure of its own.
 
@@ -169,22 +180,27 @@ def restore_pictures(
         restorer: on the device to work on.
         tasks: the images.
         settings: how.
-        progress: shows a bar.
+        report: is told how many images are done; parts of a large one count.
 
     Returns:
         The names of the images that failed, with the reason.
     """
     settings = settings or Settings()
     failures: dict[str, str] = {}
-    bar = progress.add_task("restoring", total=len(tasks)) if progress else None
-    for group in _groups(tasks, settings, failures):
-        failures |= _restore_group(restorer, group, settings)
-        if progress and bar is not None:
-            progress.update(bar, advance=len(group))
+    unread: dict[str, str] = {}
+    done = 0
+    for group in _groups(tasks, settings, unread):
+        begun = done + len(unread)
+
+        def part(share: float, begun: int = begun) -> None:
+            report(begun + share)
+
+        part(0)
+        failures |= _restore_group(restorer, group, settings, part)
+        done += len(group)
         group.clear()
-    if progress and bar is not None:
-        progress.update(bar, completed=len(tasks))
-    return failures
+    report(len(tasks))
+    return unread | failures
 
 
 @hydra_command("restore")
@@ -196,25 +212,26 @@ def main(config: DictConfig) -> None:
         raise UserError("keep_known and mask_invert need a mask; give mask=FILE, mask=FOLDER or mask=alpha")
     overlap = config.tile // 4 if config.overlap is None else config.overlap
     alpha = config.mask == "alpha"
+    device = usable_device(str(config.device), mps=True)
+    precision = resolve_precision(config.precision, device.type)
     settings = Settings(
         *(config.nfe, config.seed, config.max_megapixels, Tiles(config.tile, overlap, config.batch_size)),
-        *(alpha, config.mask_invert, config.keep_known),
+        *(alpha, config.mask_invert, config.keep_known, autocast_dtype(precision)),
     )
 
     output = Path(str(config.output))
     masks = None if config.mask is None or alpha else Path(config.mask)
-    tasks = plan(Path(str(config.input)), output, config.overwrite, masks)
-    restorer = Restorer.load(config.checkpoint, usable_device(str(config.device)), config.trust)
+    tasks = plan(Path(str(config.input)), output, config.overwrite, masks, every_mask=config.keep_known)
+    restorer = Restorer.load(config.checkpoint, device, config.trust)
     restorer.sampler = instantiate(changed(restorer.config["sampler"], config.sampler, "sampler"))
     output_folder(output if tasks[0].target != output else output.parent)
     begin = time.monotonic()
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        failures = restore_pictures(restorer, tasks, settings, progress)
+    with progress("restoring", len(tasks)) as report:
+        failures = restore_pictures(restorer, tasks, settings, report)
     for name, reason in failures.items():
         print(f"skipped {name}: {reason}", file=sys.stderr)
-    done = len(tasks) - len(failures)
-    print(f"restored {done} of {len(tasks)} images into {printable(str(output))} in {time.monotonic() - begin:.1f} s")
+    done, how = len(tasks) - len(failures), f"{time.monotonic() - begin:.1f} s on {device.type} in {precision}"
+    print(f"restored {done} of {len(tasks)} images into {printable(str(output))} in {how}")
     if failures:
         sys.exit(1)
 

@@ -1,6 +1,7 @@
 """The restorer: what people train, keep, load and share."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from restoration.errors import UserError
 from restoration.estimator import Estimator, Identity
 from restoration.flow import CleanPrediction, ConditionalField, Source, to_image, to_model
 from restoration.flow.tiling import TiledField, Tiles, by_rows, pad
-from restoration.hub import Shared
+from restoration.hub import HubMixin
 from restoration.keyed import fold
 from restoration.picture import MAX_MEGAPIXELS, encode, read, read_mask, unit
 from restoration.sampler import Sampler
@@ -37,7 +38,7 @@ class Restored:
     hole_share: Tensor
 
 
-class Restorer(Shared):
+class Restorer(HubMixin):
     """Restores degraded images: an estimator, a backbone, the flow's source and prediction, and a sampler.
 
     Args:
@@ -118,12 +119,8 @@ class Restorer(Shared):
         mean, sigma = start or (self.source.mean(images, estimate), self.source.sigma(estimate))
         return self.prediction(network=network, estimate=estimate, mean=mean, sigma=sigma)
 
-    def restore(self, *arguments: Any, **options: Any) -> Tensor:
-        """The images alone of `restored`, which has the same arguments: float32 (B, 3, H, W) in [0, 1]."""
-        return self.restored(*arguments, **options).images
-
     @torch.no_grad()
-    def restored(
+    def restore(
         self,
         degraded: Tensor,
         keys: Tensor,
@@ -132,8 +129,10 @@ class Restorer(Shared):
         mask: Tensor | None = None,
         tiles: Tiles | None = None,
         keep_known: bool = False,
+        dtype: torch.dtype | None = None,
+        progress: Callable[[float], None] | None = None,
     ) -> Restored:
-        """Restored images.
+        """Restored images, and what was taken for a hole.
 
         Args:
             degraded: (B, 3, H, W), float32 in [0, 1] or uint8, any height and width.
@@ -143,22 +142,27 @@ class Restorer(Shared):
             mask: bool (B, 1, H, W), True where content is missing; None if unknown.
             tiles: how to split images larger than a tile; None restores in one pass.
             keep_known: pixels outside the mask stay as they are.
+            dtype: of the network's multiplications; None is float32, or that of an autocast around the call.
+            progress: called after each batch of tiles, with the share of the work that is done.
 
         Raises:
             ValueError: keep_known without a mask.
         """
         if keep_known and mask is None:
             raise ValueError("keep_known needs a mask")
-        height, width = degraded.shape[-2:]
+        (height, width), sampler = degraded.shape[-2:], sampler or self.sampler
         mask = None if mask is None else mask.to(degraded.device)
         padded, padded_mask = pad(degraded, self.stride), None if mask is None else pad(mask, self.stride)
         field: ConditionalField | TiledField
-        if tiles is None or max(height, width) <= tiles.size:
-            field = self.field(padded, padded_mask)
-        else:
-            field = TiledField(self.field, padded, padded_mask, tiles, self.stride)
-        share = (field.hole[..., :height, :width] > 0.5).float().mean(dim=(1, 2, 3))
-        result = (sampler or self.sampler)(field, field.start(keys), nfe, field.residual_std)
+        with nullcontext() if dtype is None else torch.autocast(degraded.device.type, dtype):
+            if tiles is None or max(height, width) <= tiles.size:
+                field = self.field(padded, padded_mask)
+            else:
+                passes = 1 + (nfe or sampler.nfe)  # the first one makes the start
+                done = None if progress is None else lambda passed: progress(passed / passes)
+                field = TiledField(self.field, padded, padded_mask, tiles, self.stride, done)
+            share = (field.hole[..., :height, :width] > 0.5).float().mean(dim=(1, 2, 3))
+            result = sampler(field, field.start(keys), nfe, field.residual_std)
         del field, padded  # The conversion needs their memory.
         images = to_image(result.float())[..., :height, :width]
         if mask is not None and keep_known:
@@ -173,32 +177,30 @@ class Restorer(Shared):
         max_megapixels: float = MAX_MEGAPIXELS,
         mask: str | Path | Image.Image | np.ndarray | None = None,
         keep_known: bool = False,
+        dtype: torch.dtype | None = None,
     ) -> Image.Image | np.ndarray:
-        """Restores one image of any size, in tiles if it is large.
+        """The restored image: an array for an array, else a Pillow image with the mode and alpha of the input.
 
         Args:
-            image: a file, a Pillow image, or an array uint8 (H, W, 3).
-            nfe, seed: network evaluations, None takes the sampler's own; of the sampling noise.
+            image: a file, a Pillow image, or an array uint8 (H, W, 3), of any size; in tiles if it is large.
+            nfe, keep_known, dtype: as in `restore`.
+            seed: of the sampling noise.
             max_megapixels: a larger image is refused.
             mask: of the same size (a file, a Pillow image, an array uint8 or bool), white where content is missing.
-            keep_known: pixels outside the mask stay as they are.
-
-        Returns:
-            A Pillow image with the mode and alpha of the input; for an array, uint8 (H, W, 3).
 
         Raises:
             UserError: a file is missing or damaged, the image too large, or the mask of another size, empty or full.
         """
-        if isinstance(image, np.ndarray):
-            return np.asarray(self.restore_image(Image.fromarray(image), nfe, seed, max_megapixels, mask, keep_known))
+        given = Image.fromarray(image) if isinstance(image, np.ndarray) else image
         try:
-            picture = read(image, max_megapixels)
+            picture = read(given, max_megapixels)
             hole = None if mask is None else read_mask(mask, picture, max_megapixels=max_megapixels)[None]
         except (OSError, ValueError, Image.DecompressionBombError) as error:
-            raise UserError(f"cannot read the image {image}: {error}") from error
+            raise UserError(f"cannot read the image {given}: {error}") from error
         degraded, keys = picture.pixels[None].to(self.device), fold(seed, "sampling", 0)[None]
-        restored = self.restore(degraded, keys, nfe, mask=hole, tiles=Tiles(), keep_known=keep_known)
-        return encode(replace(picture, pixels=restored[0].cpu()))
+        done = self.restore(degraded, keys, nfe, mask=hole, tiles=Tiles(), keep_known=keep_known, dtype=dtype)
+        encoded = encode(replace(picture, pixels=done.images[0].cpu()))
+        return np.asarray(encoded) if isinstance(image, np.ndarray) else encoded
 
     @classmethod
     def load(cls, path: str | Path | None = None, device: str | torch.device = "cpu", trust: Any = None) -> "Restorer":

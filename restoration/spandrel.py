@@ -43,7 +43,7 @@ class RestorationArchitecture(Architecture[Restorer]):
 
 
 def _restore(restorer: Restorer, image: Tensor) -> Tensor:
-    return restorer.restore(image, torch.zeros(len(image), dtype=torch.int64, device=image.device), 1)
+    return restorer.restore(image, torch.zeros(len(image), dtype=torch.int64, device=image.device), 1).images
 
 
 def register() -> None:

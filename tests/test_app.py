@@ -177,13 +177,13 @@ def test_out_of_memory_is_one_line(restorer: Restorer, monkeypatch: pytest.Monke
     def full(*_: Any, **__: Any) -> None:
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes.")
 
-    monkeypatch.setattr(restorer, "restored", full)
+    monkeypatch.setattr(restorer, "restore", full)
     with pytest.raises(UserError, match="not enough memory"):
         restore(restorer, PICTURE, None, 1, 1, 0, False)
 
     def bug(*_: Any, **__: Any) -> None:
         raise RuntimeError("shapes differ")
 
-    monkeypatch.setattr(restorer, "restored", bug)
+    monkeypatch.setattr(restorer, "restore", bug)
     with pytest.raises(RuntimeError, match="shapes differ"):
         restore(restorer, PICTURE, None, 1, 1, 0, False)

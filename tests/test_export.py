@@ -50,7 +50,7 @@ def test_onnx_gives_what_pytorch_gives(checkpoint: Path, tmp_path: Path, tmp_pat
         degraded, keys, noise, hole = example(size)
         inputs = {"degraded": degraded, "noise": noise, **({"mask": hole} if mask else {})}
         (restored,) = session.run(["restored"], {name: value.numpy() for name, value in inputs.items()})
-        wanted = restorer.restore(degraded, keys, 1, mask=hole if mask else None)
+        wanted = restorer.restore(degraded, keys, 1, mask=hole if mask else None).images
         assert (torch.from_numpy(restored) - wanted).abs().max() <= 1e-4
         assert (restored - degraded.numpy()).std() > 0.05  # not the input
         inputs["noise"] = torch.zeros_like(noise)
@@ -72,7 +72,26 @@ def test_torch_export_gives_what_pytorch_gives(checkpoint: Path, tmp_path: Path)
     for size in SIZES[1:]:  # a side of a single stride is refused by PyTorch
         degraded, keys, noise, _ = example(size)
         restored = program(degraded=degraded, noise=noise)
-        assert (restored - restorer.restore(degraded, keys, 1)).abs().max() <= 1e-4
+        assert (restored - restorer.restore(degraded, keys, 1).images).abs().max() <= 1e-4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("suffix", ["pt2", "onnx"])
+def test_a_transformer_is_exported_for_any_grid(tmp_path: Path, suffix: str):
+    backbone = {"_target_": "restoration.backbone.DiT", "width": 32, "depth": 2, "heads": 2, "embedding": 16}
+    estimator, path = {"_target_": "restoration.estimator.Identity"}, tmp_path / f"dit.{suffix}"
+    checkpoint = write_random_checkpoint(tmp_path, backbone=backbone, estimator=estimator)
+    assert run_command(main, f"checkpoint={checkpoint}", f"output={path}") == 0
+    restorer = Restorer.load(checkpoint)
+    for size in SIZES:
+        degraded, keys, noise, _ = example(size)
+        if suffix == "pt2":
+            restored = torch.export.load(path).module()(degraded=degraded, noise=noise)
+        else:
+            session = pytest.importorskip("onnxruntime").InferenceSession(path)
+            restored = torch.from_numpy(session.run(None, {"degraded": degraded.numpy(), "noise": noise.numpy()})[0])
+        assert (restored - restorer.restore(degraded, keys, 1).images).abs().max() <= 1e-4
+        assert (restored - degraded).std() > 0.05  # not the input
 
 
 @pytest.mark.parametrize("size", [(1, 1), (16, 48), (40, 24)])

@@ -45,7 +45,7 @@ def restorer(tmp_path: Path) -> Restorer:
 
 def restored(restorer: Restorer) -> torch.Tensor:
     torch.manual_seed(1)
-    return restorer.restore(torch.rand(1, 3, 32, 32), torch.arange(1), 2)
+    return restorer.restore(torch.rand(1, 3, 32, 32), torch.arange(1), 2).images
 
 
 def test_what_is_pushed_comes_back(restorer: Restorer, server: Hub, tmp_path: Path):

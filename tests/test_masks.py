@@ -93,15 +93,30 @@ def test_each_image_has_the_mask_of_its_name(tmp_path: Path, photo: Path):
     assert {task.name: task.mask for task in tasks} == {
         "a.jpg": masks / "a.png", "b/c.png": masks / "b/c.bmp", "d.webp": masks / "d.png"
     }  # fmt: skip
-    (masks / "d.png").unlink()
-    with pytest.raises(UserError, match=r"no mask in .* for d.webp"):
-        plan(photo.parent, tmp_path / "out", masks=masks)
     for suffix in ("png", "tif"):
         mask_file(masks / f"d.{suffix}")
     with pytest.raises(UserError, match=r"2 masks in .* for d.webp"):
         plan(photo.parent, tmp_path / "out", masks=masks)
     with pytest.raises(UserError, match="no mask at"):
         plan(photo.parent, tmp_path / "out", masks=tmp_path / "none.png")
+
+
+def test_images_without_a_mask_in_the_folder_are_restored_blind(tmp_path: Path, photo: Path, capsys):
+    """The two of one size are restored apart, and it is said which one is blind."""
+    Image.fromarray(pixels(24, 40, 3, seed=1).clip(1, 255)).save(photo.parent / "b.png")
+    hole = np.asarray(Image.open(mask_file(tmp_path / "masks" / "b.png"))) > 0
+    tasks = plan(photo.parent, tmp_path / "out", masks=tmp_path / "masks")
+    assert f"no mask in {tmp_path / 'masks'} for a.jpg: the network looks" in capsys.readouterr().err
+    assert restore_pictures(Painted(), tasks) == {}
+    assert capsys.readouterr().out == "a.jpg: 0.0% taken for a hole\nb.png: 8.7% marked as a hole\n"
+    assert hole.mean() == pytest.approx(0.0875)
+    with pytest.raises(
+        UserError, match=r"for a.jpg; keep_known=true needs one for each image; give a file of its name"
+    ):
+        plan(photo.parent, tmp_path / "out", overwrite=True, masks=tmp_path / "masks", every_mask=True)
+    (tmp_path / "masks" / "b.png").rename(tmp_path / "masks" / "c.png")
+    with pytest.raises(UserError, match=r"no mask in .* for a.jpg, b.png; give a file of its name, with any suffix"):
+        plan(photo.parent, tmp_path / "out", overwrite=True, masks=tmp_path / "masks")
 
 
 @pytest.mark.parametrize(

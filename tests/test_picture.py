@@ -138,7 +138,7 @@ def test_restore_image_equals_restore_on_the_decoded_tensor(restorer, tmp_path, 
     result = restorer.restore_image({"file": path, "text": str(path), "pillow": image}[source], nfe=3, seed=5)
     assert isinstance(result, Image.Image) and result.mode == mode and result.size == (21, 13)
     decoded = decode(image)
-    restored = restorer.restore(decoded.image[None], fold(5, "sampling", 0)[None], 3)[0]
+    restored = restorer.restore(decoded.image[None], fold(5, "sampling", 0)[None], 3).images[0]
     values, levels = np.asarray(result), 65535 if mode == "I;16" else 255
     if mode in ("LA", "RGBA"):
         np.testing.assert_array_equal(values[..., -1], FORMS[mode][..., -1])
@@ -170,10 +170,10 @@ def test_the_seed_and_the_nfe_decide_the_result(restorer):
 def test_a_large_image_is_restored_in_tiles(restorer):
     image = pixels(40, 300, 3)
     degraded = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255
-    tiled = restorer.restore(degraded, fold(0, "sampling", 0)[None], tiles=Tiles())[0]
+    tiled = restorer.restore(degraded, fold(0, "sampling", 0)[None], tiles=Tiles()).images[0]
     expected = (tiled.permute(1, 2, 0).double() * 255).round().numpy()
     np.testing.assert_array_equal(restorer.restore_image(image), expected)
-    whole = restorer.restore(degraded, fold(0, "sampling", 0)[None])[0]
+    whole = restorer.restore(degraded, fold(0, "sampling", 0)[None]).images[0]
     assert not torch.equal(tiled, whole), "a tile's border is padded, so it shows that there was one"
 
 
@@ -191,8 +191,8 @@ def test_a_larger_image_than_the_limit_is_refused(restorer, tmp_path):
 @pytest.mark.parametrize("tiles", [None, Tiles(16, 4)])
 def test_bytes_restore_as_the_floats_they_stand_for(restorer, tiles):
     image, keys = torch.from_numpy(pixels(13, 21, 3)).permute(2, 0, 1)[None], fold(0, "sampling", 0)[None]
-    floats = restorer.restore(image.float() / 255, keys, tiles=tiles)
-    assert torch.equal(restorer.restore(image, keys, tiles=tiles), floats)
+    floats = restorer.restore(image.float() / 255, keys, tiles=tiles).images
+    assert torch.equal(restorer.restore(image, keys, tiles=tiles).images, floats)
 
 
 def test_a_missing_or_damaged_file_is_named(restorer, tmp_path):

@@ -78,10 +78,10 @@ class Starved(Untouched):
         super().__init__()
         self.error = error
 
-    def restored(self, degraded: Tensor, *arguments, **options) -> Restored:
+    def restore(self, degraded: Tensor, *arguments, **options) -> Restored:
         if degraded.shape[0] * degraded.shape[2] > 16:
             raise self.error
-        return super().restored(degraded, *arguments, **options)
+        return super().restore(degraded, *arguments, **options)
 
 
 @pytest.mark.parametrize(

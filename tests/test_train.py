@@ -79,7 +79,7 @@ def test_a_regression_becomes_part_of_the_flow_that_starts_from_it(finished: Pat
     inner = flow.source.restorer.state_dict()
     assert list(inner) == list(before) and all(torch.equal(value, before[name]) for name, value in inner.items())
     assert flow.source.noise_level == 0.2
-    assert flow.restore(torch.rand(1, 3, 16, 16), torch.arange(1), 2).isfinite().all()
+    assert flow.restore(torch.rand(1, 3, 16, 16), torch.arange(1), 2).images.isfinite().all()
     # Nor when the run is resumed.
     assert run_command(main, "experiment=blur_erase", "name=run", "resume=true", "trainer.max_steps=4") == 0
     assert json.loads((RUN / "metrics.json").read_text())["run"]["images_seen"] == (steps + 4) * 4

@@ -129,7 +129,7 @@ def main(config: DictConfig) -> None:
         import gradio
     except ImportError as error:
         raise UserError("restoration[app] is needed: pip install 'restoration[app]'") from error
-    restorer = Restorer.load(config.checkpoint, usable_device(str(config.device)), config.trust)
+    restorer = Restorer.load(config.checkpoint, usable_device(str(config.device), mps=True), config.trust)
     blocks = page(restorer, config.max_megapixels, gradio)
     hints = {"block_info_text_color": "*neutral_600", "block_info_text_color_dark": "*neutral_300"}  # else pale
     try:

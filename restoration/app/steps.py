@@ -112,7 +112,7 @@ def restore(
     try:
         for sample in range(samples):
             keys = fold(seed, "sampling", sample)[None].to(restorer.device)
-            done = restorer.restored(degraded, keys, nfe, mask=mask, tiles=Tiles(), keep_known=keep_known)
+            done = restorer.restore(degraded, keys, nfe, mask=mask, tiles=Tiles(), keep_known=keep_known)
             images.append(encode(replace(picture, pixels=done.images[0].cpu())))
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):

@@ -1,8 +1,9 @@
 """Backbones: the networks of the flow."""
 
 from restoration.backbone.base import Backbone
+from restoration.backbone.dit import DiT
 from restoration.backbone.encoder import Encoder
 from restoration.backbone.resnet_unet import ResNetUNet
 from restoration.backbone.resnet_unet_state import ResNetUNetState
 
-__all__ = ["Backbone", "Encoder", "ResNetUNet", "ResNetUNetState"]
+__all__ = ["Backbone", "DiT", "Encoder", "ResNetUNet", "ResNetUNetState"]

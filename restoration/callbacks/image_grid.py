@@ -61,7 +61,7 @@ class ImageGrid(Callback):
         restorer: Any = pl_module.restorer
         columns = {"degraded": degraded}
         with trainer.precision_plugin.val_step_context():
-            columns |= {f"NFE {nfe}": restorer.restore(degraded, keys, nfe) for nfe in self.nfe}
+            columns |= {f"NFE {nfe}": restorer.restore(degraded, keys, nfe).images for nfe in self.nfe}
         columns["clean"] = batch.clean[:left]
         for title, images in columns.items():
             self._columns.setdefault(title, []).append(images.float().cpu())

@@ -80,7 +80,7 @@ class ImageQuality(Callback):
         restorer: Any = pl_module.restorer
         for nfe in self.nfe:
             with trainer.precision_plugin.val_step_context():
-                restored = restorer.restore(batch.degraded, keys, nfe)
+                restored = restorer.restore(batch.degraded, keys, nfe).images
             figures = measure(restored, batch.clean, batch.mask)
             for name in FIGURES:
                 self._add(f"val/{name}_nfe{nfe}", figures[name])

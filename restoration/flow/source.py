@@ -96,4 +96,4 @@ class PosteriorMean(nn.Module, Source):
     @torch.no_grad()
     def mean(self, degraded: Tensor, estimate: Estimate) -> Tensor:
         keys = torch.zeros(len(degraded), dtype=torch.int64, device=degraded.device)
-        return to_model(self.restorer.restore(to_image(degraded), keys, 1))  # type: ignore[operator]
+        return to_model(self.restorer.restore(to_image(degraded), keys, 1).images)  # type: ignore[operator]

@@ -160,6 +160,7 @@ class TiledField(Field):
         mask: (B, 1, H, W), as `make` takes it, or None.
         tiles: how to split; size and overlap are rounded up to the stride, the size to twice the overlap.
         stride: of the backbone.
+        progress: called after each batch of tiles, with the passes over the image so far; the first makes the start.
         kept: features are kept for up to this many tiles (times B), otherwise computed at each evaluation.
 
     Attributes:
@@ -173,6 +174,7 @@ class TiledField(Field):
         mask: Tensor | None = None,
         tiles: Tiles | None = None,
         stride: int = 1,
+        progress: Callable[[float], None] | None = None,
         kept: int = KEPT_TILES,
     ) -> None:
         tiles = tiles or Tiles()
@@ -183,6 +185,7 @@ class TiledField(Field):
         self._weights = [weight.to(degraded.device) for weight in weights]
         per_pass = max(1, tiles.batch_size // len(degraded))
         self._chunks = [slice(first, first + per_pass) for first in range(0, len(self._places), per_pass)]
+        self._progress, self._done = progress, 0
 
         first: list[ConditionalField] = []
         keep = len(self._places) * len(degraded) <= kept
@@ -234,4 +237,7 @@ class TiledField(Field):
             tiles = parts(number).to(blended.dtype).unflatten(0, (len(here), images))
             for (rows, columns), tile, weight in zip(here, tiles, self._weights[chunk], strict=True):
                 blended[..., rows, columns] += tile * weight
+            self._done += 1
+            if self._progress is not None:
+                self._progress(self._done / len(self._chunks))
         return blended

@@ -35,9 +35,8 @@ class SampledRestorer:
     def restore(self, batch: Batch, nfe: int, sample: int = 0, sampler: Sampler | None = None) -> Tensor:
         """float32 (B, 3, H, W) from the noise of that sample number."""
         keys = fold(self.seed, "sampling", sample, batch.index)
-        given = {"mask": batch.mask} if self.masks else {}
-        with torch.autocast(batch.degraded.device.type, self.dtype, enabled=self.dtype is not None):
-            return self.restorer.restore(batch.degraded, keys, nfe, sampler, **given).float()
+        mask = batch.mask if self.masks else None
+        return self.restorer.restore(batch.degraded, keys, nfe, sampler, mask, dtype=self.dtype).images
 
     def timed_restore(self, batch: Batch, nfe: int) -> Tensor:
         """The first sample; the time it takes counts for `images_per_second`."""

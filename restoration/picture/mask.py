@@ -66,14 +66,14 @@ def read_mask(
 
 
 def find_masks(source: Path, images: dict[Path, Path]) -> dict[Path, Path]:
-    """The mask file of each image file.
+    """The mask file of each image file that has one.
 
     Args:
-        source: one mask for all, or a folder with a mask of the same path for each image, whatever the suffix.
+        source: one mask for all, or a folder with masks of the images' paths, whatever the suffix.
         images: by file, its path relative to the input.
 
     Raises:
-        UserError: no such file or folder, or an image without a mask, or with several.
+        UserError: no such file or folder, or an image with several masks.
     """
     if source.is_file():
         return dict.fromkeys(images, source)
@@ -85,12 +85,10 @@ def find_masks(source: Path, images: dict[Path, Path]) -> dict[Path, Path]:
     masks = {}
     for image, relative in images.items():
         own = found.get(relative.with_suffix(""), [])
-        if len(own) != 1:
-            count = f"{len(own)} masks" if own else "no mask"
-            raise UserError(
-                f"{count} in {source} for {printable(relative.as_posix())}; give one file of that name, with any suffix"
-            )
-        masks[image] = own[0]
+        if len(own) > 1:
+            raise UserError(f"{len(own)} masks in {source} for {printable(relative.as_posix())}; give one of that name")
+        if own:
+            masks[image] = own[0]
     return masks
 
 

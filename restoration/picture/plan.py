@@ -20,7 +20,9 @@ class Task:
     mask: Path | None = None
 
 
-def plan(source: Path, output: Path, overwrite: bool = False, masks: Path | None = None) -> list[Task]:
+def plan(
+    source: Path, output: Path, overwrite: bool = False, masks: Path | None = None, every_mask: bool = False
+) -> list[Task]:
     """The images to restore and where the results go, checked before any work is done.
 
     `a.jpg` becomes `a.png`. Where that would give two files one name, `a.jpg` and `a.webp` become `a.jpg.png` and
@@ -31,10 +33,11 @@ def plan(source: Path, output: Path, overwrite: bool = False, masks: Path | None
         output: a folder, or for an image a file.
         overwrite: existing results may be replaced.
         masks: a mask or a folder of masks (`find_masks`).
+        every_mask: each image needs a mask; without, those that have none in the folder are named and restored blind.
 
     Raises:
-        UserError: no input, no images, an image without its mask, output inside the input or with another format's
-            suffix, or files that would be overwritten; an input never is.
+        UserError: no input, no images, no mask for any of them, or not for each with `every_mask`, output inside the
+            input or with another format's suffix, or files that would be overwritten; an input never is.
     """
     others = ""
     if not source.exists():
@@ -69,7 +72,13 @@ def plan(source: Path, output: Path, overwrite: bool = False, masks: Path | None
     if masks is not None:
         root = source if source.is_dir() else source.parent
         found = find_masks(masks, {task.source: task.source.relative_to(root) for task in tasks})
-        tasks = [replace(task, mask=found[task.source]) for task in tasks]
+        tasks = [replace(task, mask=found.get(task.source)) for task in tasks]
+        if blind := [task.name for task in tasks if task.mask is None]:
+            shown = ", ".join(blind[:3]) + (f" and {len(blind) - 3} more" if len(blind) > 3 else "")
+            if every_mask or len(blind) == len(tasks):
+                need = "; keep_known=true needs one for each image" if every_mask else ""
+                raise UserError(f"no mask in {masks} for {shown}{need}; give a file of its name, with any suffix")
+            print(f"no mask in {masks} for {shown}: the network looks for holes there", file=sys.stderr)
     if others:
         print(f"files of other kinds are left out: {others}", file=sys.stderr)
     return tasks

@@ -7,6 +7,7 @@ import torch
 from lightning.pytorch.utilities import rank_zero_only
 
 from restoration.errors import UserError
+from restoration.keyed import normal
 
 log = logging.getLogger(__name__)
 
@@ -15,10 +16,14 @@ PRECISIONS = ("auto", "32-true", "16-mixed", "bf16-mixed")
 
 
 def resolve_precision(precision: str | int, accelerator: str) -> str | int:
-    """What `trainer.precision=auto` means on this hardware; the other names of `PRECISIONS` are kept.
+    """What `precision=auto` means on this hardware; the other names of `PRECISIONS` are kept.
 
     bfloat16 on hardware that multiplies in it, float16 on older GPUs, float32 on other CPUs, where bfloat16 is
-    emulated and two to three times slower.
+    emulated and two to three times slower, and on MPS, where nothing was measured.
+
+    Args:
+        precision: one of `PRECISIONS`.
+        accelerator: Lightning's name, or the type of a device.
 
     Raises:
         UserError: another name, or 16-mixed without a CUDA GPU (Lightning would use bfloat16).
@@ -33,6 +38,8 @@ def resolve_precision(precision: str | int, accelerator: str) -> str | int:
     if gpu:
         chosen = "bf16-mixed" if torch.cuda.get_device_capability() >= (8, 0) else "16-mixed"
         where = torch.cuda.get_device_name()
+    elif accelerator == "mps":
+        chosen, where = "32-true", "MPS"
     else:
         fast = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
         chosen = "bf16-mixed" if fast else "32-true"
@@ -63,11 +70,34 @@ def be_quiet() -> None:
     logging.getLogger().setLevel(logging.WARNING)
 
 
-def usable_device(name: str) -> torch.device:
-    """The device of that name; auto is a GPU if there is one. UserError if it cannot be used."""
+def usable_device(name: str, mps: bool = False) -> torch.device:
+    """The device of that name. UserError if it cannot be used.
+
+    Args:
+        name: such as cuda, mps or cpu; auto is the first of these that can be used.
+        mps: auto may choose an Apple GPU, which restoring was written for, but has not been run on. Corruptions and
+            metrics were not.
+    """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if mps and torch.backends.mps.is_available() and draws_alike("mps") else "cpu")
+    if name.startswith("mps") and not torch.backends.mps.is_available():
+        raise UserError(f"device={name} cannot be used here (this is no Apple GPU); try device=cpu")
     try:
         return torch.empty(0, device=name).device
     except (RuntimeError, AssertionError) as error:
-        raise UserError(f"device={name} cannot be used here ({str(error).splitlines()[0]}); try device=cpu") from error
+        raise UserError(f"device={name} cannot be used here ({_short(error)}); try device=cpu") from error
+
+
+def draws_alike(device: str) -> bool:
+    """Whether keyed noise can be drawn on the device and is that of the CPU, which needs exact products of int64."""
+    keys, shape = torch.arange(4), (3, 8, 8)
+    try:
+        return torch.allclose(normal(keys.to(device), shape).cpu(), normal(keys, shape), atol=1e-4)
+    except (RuntimeError, TypeError):
+        return False
+
+
+def _short(error: BaseException) -> str:
+    return str(error).splitlines()[0].partition(". ")[0][:120]

@@ -1,12 +1,12 @@
-"""Regression and flow both overfit eight images."""
+"""Regression and flow both overfit eight images, on either backbone."""
 
 import pytest
 import torch
 
-from restoration.backbone import Encoder, ResNetUNet
+from restoration.backbone import DiT, Encoder, ResNetUNet
 from restoration.batch import Batch
 from restoration.corruption import Corruption, Erase, GaussianBlur, Sequence
-from restoration.estimator import Blind
+from restoration.estimator import Blind, Estimator, Identity
 from restoration.flow import Degraded, Uniform
 from restoration.keyed import fold
 from restoration.metrics.image import psnr
@@ -41,7 +41,10 @@ def overfit(restorer: Restorer, term: Term, steps: int = 400) -> dict[int, float
         schedule.step()
     restorer.eval()
     assert psnr(batch.degraded, batch.clean).mean() < 15
-    return {nfe: psnr(restorer.restore(batch.degraded, batch.index, nfe), batch.clean).mean().item() for nfe in (1, 8)}
+    return {
+        nfe: psnr(restorer.restore(batch.degraded, batch.index, nfe).images, batch.clean).mean().item()
+        for nfe in (1, 8)
+    }
 
 
 def network() -> ResNetUNet:
@@ -70,3 +73,13 @@ def test_a_flow_overfits_eight_images_in_one_evaluation(flow_scores):
 @pytest.mark.slow
 def test_a_flow_overfits_eight_images_in_eight_evaluations(flow_scores):
     assert flow_scores[8] > 28, flow_scores
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("estimator", [Identity(), Blind()], ids=["identity", "blind"])
+def test_a_transformer_overfits_eight_images(estimator: Estimator):
+    torch.manual_seed(0)
+    flow = FlowMatching(Uniform(start_share=0.25), SquaredError(), LogSquaredError())
+    transformer = DiT(width=96, depth=3, heads=3, embedding=32)
+    scores = overfit(Restorer(transformer, Degraded(0.5), Midpoint(), estimator=estimator), flow)
+    assert scores[1] > 30 and scores[8] > 28, scores

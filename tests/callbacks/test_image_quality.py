@@ -12,6 +12,7 @@ from restoration.callbacks.image_quality import ImageQuality
 from restoration.errors import UserError
 from restoration.metrics.frechet import FrechetDistance, frechet_distance
 from restoration.metrics.image import psnr, psnr_region, ssim
+from restoration.restorer import Restored
 
 
 class Restorer(nn.Module):
@@ -23,7 +24,7 @@ class Restorer(nn.Module):
 
     def restore(self, degraded, keys, nfe=None):
         self.autocast = torch.is_autocast_enabled("cpu")
-        return (degraded + self.amount * nfe).clamp(0, 1)
+        return Restored((degraded + self.amount * nfe).clamp(0, 1), torch.zeros(len(degraded)))
 
 
 class Module(pl.LightningModule):

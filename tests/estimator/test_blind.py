@@ -166,7 +166,7 @@ def test_the_restorer_hands_the_mask_to_the_estimator(blind):
     assert torch.equal(field.estimate.hole, mask.float())
     assert torch.equal(field.mean, field.estimate.initial)
     keys = torch.arange(1)
-    assert not torch.equal(restorer.restore(degraded, keys, mask=mask), restorer.restore(degraded, keys))
+    assert not torch.equal(restorer.restore(degraded, keys, mask=mask).images, restorer.restore(degraded, keys).images)
 
 
 def test_the_loss_is_cross_entropy_and_squared_log_error(batch, blind):

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from restoration.errors import UserError
 from restoration.estimator import Estimate
 from restoration.flow import Degraded, InitialEstimate, Noise, PosteriorMean, to_image, to_model
+from restoration.restorer import Restored
 
 
 @pytest.fixture
@@ -46,9 +47,9 @@ class Halving(nn.Module):
         self.dropout = nn.Dropout(0.9)
         self.nfes: list[int | None] = []
 
-    def restore(self, degraded: Tensor, keys: Tensor, nfe: int | None = None) -> Tensor:
+    def restore(self, degraded: Tensor, keys: Tensor, nfe: int | None = None) -> Restored:
         self.nfes.append(nfe)
-        return self.dropout(self.factor * degraded)
+        return Restored(self.dropout(self.factor * degraded), torch.zeros(len(degraded)))
 
 
 def test_the_posterior_mean_is_one_evaluation_of_a_frozen_restorer(degraded, estimate):

@@ -86,9 +86,9 @@ def test_tiles_refuse_an_overlap_above_half_a_tile():
 def test_tiled_equals_untiled_for_a_pointwise_network(height: int, width: int, batch_size: int):
     degraded, keys = torch.rand(2, 3, height, width), fold(0, "sampling", 0, torch.arange(2))
     restorer = pointwise()
-    tiled = restorer.restore(degraded, keys, nfe=3, tiles=Tiles(32, 16, batch_size))
+    tiled = restorer.restore(degraded, keys, nfe=3, tiles=Tiles(32, 16, batch_size)).images
     assert tiled.shape == degraded.shape
-    torch.testing.assert_close(tiled, restorer.restore(degraded, keys, nfe=3), atol=1e-6, rtol=0)
+    torch.testing.assert_close(tiled, restorer.restore(degraded, keys, nfe=3).images, atol=1e-6, rtol=0)
     encoded = restorer.backbone.encoded
     restorer.restore(degraded, keys, nfe=3)
     assert restorer.backbone.encoded == encoded + 2, "restoring without tiles is one pass"
@@ -179,9 +179,9 @@ def test_the_mask_is_cropped_along(kept):
 def test_a_mask_is_padded_and_cropped_with_the_image():
     restorer, degraded, keys = pointwise(), torch.rand(1, 3, 61, 90), torch.arange(1)
     mask = torch.rand(1, 1, 61, 90) > 0.5
-    tiled = restorer.restore(degraded, keys, mask=mask, tiles=Tiles(32, 8))
-    torch.testing.assert_close(tiled, restorer.restore(degraded, keys, mask=mask), atol=1e-6, rtol=0)
-    assert not torch.equal(restorer.restore(degraded, keys, mask=mask), restorer.restore(degraded, keys))
+    tiled = restorer.restore(degraded, keys, mask=mask, tiles=Tiles(32, 8)).images
+    torch.testing.assert_close(tiled, restorer.restore(degraded, keys, mask=mask).images, atol=1e-6, rtol=0)
+    assert not torch.equal(restorer.restore(degraded, keys, mask=mask).images, restorer.restore(degraded, keys).images)
 
 
 def test_blending_leaves_no_seam():

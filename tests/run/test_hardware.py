@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from restoration.errors import UserError
-from restoration.run.hardware import autocast_dtype, resolve_precision, usable_device
+from restoration.run import hardware
+from restoration.run.hardware import autocast_dtype, draws_alike, resolve_precision, usable_device
 
 
 @pytest.mark.parametrize(
@@ -59,3 +60,29 @@ def test_a_device_that_cannot_be_used_is_refused(monkeypatch: pytest.MonkeyPatch
     assert usable_device("auto").type == usable_device("cpu").type == "cpu"
     with pytest.raises(UserError, match=r"device=toaster cannot be used here \(.*\); try device=cpu"):
         usable_device("toaster")
+
+
+def test_an_apple_gpu_is_taken_if_it_draws_the_noise_of_the_cpu(monkeypatch: pytest.MonkeyPatch):
+    """There is none where these tests run: what is tested is the choice."""
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert usable_device("auto", mps=True).type == "cpu", "it is said to be there, but nothing runs on it"
+    monkeypatch.setattr(hardware, "draws_alike", lambda device: True)
+    assert usable_device("auto", mps=True).type == "mps"
+    assert usable_device("auto").type == "cpu", "corruptions and metrics were not written for it"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert usable_device("auto", mps=True).type == "cuda"
+
+
+def test_the_noise_of_a_device_is_compared(monkeypatch: pytest.MonkeyPatch):
+    assert draws_alike("cpu") and not draws_alike("meta")
+    drawn = iter([torch.zeros(4, 3, 8, 8), torch.full((4, 3, 8, 8), 0.1)])
+    monkeypatch.setattr(hardware, "normal", lambda keys, shape: next(drawn))
+    assert not draws_alike("cpu")
+
+
+@pytest.mark.skipif(torch.backends.mps.is_available(), reason="there is one")
+def test_without_an_apple_gpu_it_is_refused():
+    with pytest.raises(UserError, match=r"^device=mps cannot be used here \(this is no Apple GPU\); try device=cpu$"):
+        usable_device("mps")
+    assert resolve_precision("auto", "mps") == "32-true"

@@ -85,7 +85,7 @@ def exact(source: Source, sampler: Sampler) -> Restorer:
 def restore(source: Source, solver: Callable[[], Sampler], nfe: int, count: int = 12) -> tuple[Tensor, Tensor]:
     """Samples, and the mean they should have, in [−1, 1]."""
     degraded = torch.linspace(0.25, 0.7, count)[:, None, None, None].expand(-1, 3, 24, 24).contiguous()
-    restored = exact(source, solver()).restore(degraded, fold("gaussian", torch.arange(count)), nfe)
+    restored = exact(source, solver()).restore(degraded, fold("gaussian", torch.arange(count)), nfe).images
     assert restored.min() > 0 and restored.max() < 1, "a clamped sample would change the moments"
     return to_model(restored).double(), posterior_mean(to_model(degraded)).double()
 
@@ -132,7 +132,9 @@ def test_more_evaluations_come_closer_to_the_exact_trajectory():
     degraded, keys = torch.full((2, 3, 24, 24), 0.6), torch.arange(2)
     noise = (restorer.field(degraded).start(keys) - to_model(degraded)) / source.noise_level
     end = posterior_mean(to_model(degraded)) + TAU * noise
-    errors = [(to_model(restorer.restore(degraded, keys, nfe)) - end).square().mean().sqrt() for nfe in (2, 4, 8, 16)]
+    errors = [
+        (to_model(restorer.restore(degraded, keys, nfe).images) - end).square().mean().sqrt() for nfe in (2, 4, 8, 16)
+    ]
     assert errors[0] > 1.5 * errors[1] > 2 * errors[2]
     assert errors[3] < 0.01
 
@@ -194,8 +196,8 @@ def test_regression_is_the_flow_without_noise():
     source = Degraded(0.0)
     degraded = torch.rand(3, 3, 8, 8) * 0.5 + 0.25
     restorer = exact(source, Euler(nfe=1))
-    first = restorer.restore(degraded, torch.arange(3))
-    assert torch.equal(first, restorer.restore(degraded, torch.arange(3) + 7))
+    first = restorer.restore(degraded, torch.arange(3)).images
+    assert torch.equal(first, restorer.restore(degraded, torch.arange(3) + 7).images)
     torch.testing.assert_close(to_model(first), posterior_mean(to_model(degraded)), atol=1e-5, rtol=0)
 
 
@@ -221,4 +223,4 @@ def test_an_intact_pixel_is_unchanged_at_every_nfe(solver, nfe, keep):
     """Where the estimator expects no error, sampling returns the degraded image."""
     degraded = torch.rand(2, 3, 8, 8)
     restorer = Restorer(Ones(), Degraded(0.5), solver(keep=keep), estimator=Certain())
-    torch.testing.assert_close(restorer.restore(degraded, torch.arange(2), nfe), degraded, atol=1e-5, rtol=0)
+    torch.testing.assert_close(restorer.restore(degraded, torch.arange(2), nfe).images, degraded, atol=1e-5, rtol=0)
