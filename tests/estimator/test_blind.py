@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from restoration.backbone import Encoder, ResNetUNet
 from restoration.batch import Batch
 from restoration.estimator import Blind
-from restoration.estimator.blind import BlindEstimate, ErrorHead, HoleHead, fill
+from restoration.estimator.blind import BlindEstimate, ErrorHead, fill
 from restoration.flow import Degraded, InitialEstimate, Uniform
 from restoration.keyed import fold
 from restoration.objective import FlowMatching, LogSquaredError, Objective, Regression, SquaredError, Term, TermValue
@@ -43,17 +43,6 @@ def loss_of(batch: Batch, estimate: BlindEstimate, estimator: Blind) -> dict[str
     return estimator.loss(estimate, 2 * batch.degraded - 1, 2 * batch.clean - 1, batch.mask)
 
 
-def test_the_estimate_of_the_hole_starts_from_exact_black_without_certainty():
-    degraded = torch.rand(2, 3, 32, 32) * 1.5 - 0.6
-    degraded[..., 5:12, 9:20] = -1
-    probability = torch.sigmoid(HoleHead(16)(degraded))
-    hole = (degraded == -1).all(dim=1, keepdim=True)
-    assert 0.7 < probability[hole].min() and probability[hole].max() < 0.75 and probability[~hole].max() < 0.06
-    # Four grey levels are not black.
-    almost = torch.sigmoid(HoleHead(16)(torch.full((1, 3, 32, 32), -1 + 8 / 255)))
-    assert almost.max() < 0.06
-
-
 def test_a_pixel_that_is_hardly_a_hole_is_known_to_the_bit():
     degraded = torch.rand(2, 3, 32, 32) * 1.5 - 0.6
     degraded[..., 5:12, 9:20] = -1
@@ -61,20 +50,6 @@ def test_a_pixel_that_is_hardly_a_hole_is_known_to_the_bit():
     black = (degraded == -1).all(dim=1, keepdim=True)
     assert torch.equal(estimate.hole > 0, black)
     assert torch.equal(estimate.initial.masked_select(~black), degraded.masked_select(~black))
-
-
-@pytest.mark.parametrize("size", [(17, 30), (3, 2), (64, 48)])
-def test_the_hole_is_estimated_at_any_size(size: tuple[int, int]):
-    assert HoleHead(16)(torch.rand(1, 3, size[0] * 2, size[1] * 2)).shape == (1, 1, size[0] * 2, size[1] * 2)
-
-
-def test_the_hole_is_told_by_its_surroundings(blind: Blind):
-    """A change reaches over the whole of a 64-pixel image."""
-    degraded = torch.rand(1, 3, 64, 64, requires_grad=True)
-    blind.hole(degraded)[0, 0, 32, 32].backward()
-    assert (
-        degraded.grad is not None and degraded.grad[..., 0, :].abs().max() > 0 < degraded.grad[..., -1, :].abs().max()
-    )
 
 
 def test_the_error_is_read_from_the_known_region():
