@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from restoration.batch import Batch
-from restoration.errors import Share
+from restoration.errors import Share, UserError
 from restoration.flow import ConditionalField, column, interpolate, to_model
 from restoration.keyed import fold
 from restoration.objective.base import Term, TermValue
@@ -58,7 +58,11 @@ class MeanFlow(Term):
 
     @torch.no_grad()
     def derivative(self, field: ConditionalField, x_t: Tensor, t: Tensor, r: Tensor, conditional: Tensor) -> Tensor:
-        """du/dt (B, 3, H, W) at (x_t, t, r), along (v, 1, 0)."""
+        """du/dt (B, 3, H, W) at (x_t, t, r), along (v, 1, 0).
+
+        Raises:
+            UserError: the backbone has batch statistics that it updates.
+        """
         # Fused attention has no forward-mode derivative, and compilers have dropped it without a word.
         eager, plain = torch.compiler.set_stance("force_eager"), sdpa_kernel(SDPBackend.MATH)
         with torch.autocast(x_t.device.type, enabled=False), plain, eager:
@@ -67,4 +71,12 @@ class MeanFlow(Term):
             def average(x: Tensor, time: Tensor) -> Tensor:
                 return field.velocity(x, time, r)
 
-            return torch.func.jvp(average, (x_t, t), (velocity, torch.ones_like(t)))[1]
+            try:
+                return torch.func.jvp(average, (x_t, t), (velocity, torch.ones_like(t)))[1]
+            except RuntimeError as error:
+                if "mutate a captured Tensor" not in str(error):
+                    raise
+                raise UserError(
+                    "objective MeanFlow: the backbone updates batch statistics in each pass, which has no derivative; "
+                    "use pretrained encoder weights, another backbone, or objective=trajectory"
+                ) from error
