@@ -178,7 +178,7 @@ def test_float32_stays_float32(solver):
 
 
 @every
-@pytest.mark.parametrize("nfe", [1, 4, 5])
+@pytest.mark.parametrize("nfe", [1, 32, 33])
 def test_a_trajectory_has_the_points_of_the_grid_and_ends_at_the_result(solver, nfe):
     sampler = solver(warp=(1.4, 1.3))
     points = list(sampler.trajectory(nonlinear, x_0, nfe))
@@ -187,4 +187,4 @@ def test_a_trajectory_has_the_points_of_the_grid_and_ends_at_the_result(solver, 
     # Each point is on the exact trajectory, and none is overwritten by a later one.
     for t, x in points:
         exact = x_0 / (1 + x_0 * math.sin(2 * t) / 2)
-        torch.testing.assert_close(x, exact, atol=0.3 / nfe, rtol=0)
+        torch.testing.assert_close(x, exact, atol=2 / nfe, rtol=0)
