@@ -45,8 +45,11 @@ class OneEvaluation(nn.Module):
             mask: bool (B, 1, H, W), True where content is missing; None if unknown.
         """
         field = self.restorer.field(degraded, mask)
-        # With every sampler, one evaluation is Euler's step to t = 1, which is x̂_1.
-        return to_image(field.clean(field.mean + field.sigma * noise, noise.new_zeros(noise.shape[0])))
+        x_0, start = field.mean + field.sigma * noise, noise.new_zeros(noise.shape[0])
+        if self.restorer.sampler.two_times:
+            return to_image(x_0 + field.displacement(x_0, start, torch.ones_like(start)))
+        # With every other sampler, one evaluation is Euler's step to t = 1, which is x̂_1.
+        return to_image(field.clean(x_0, start))
 
 
 def graph(restorer: Restorer, mask: bool = False) -> ExportedProgram:

@@ -108,13 +108,13 @@ class Restorer(HubMixin):
         estimate = self.estimator(images, mask)
         features = self.backbone.encode(images, estimate)
 
-        def network(x_in: Tensor, t: Tensor, r: Tensor | None) -> Tensor:
+        def network(x_in: Tensor, t: Tensor, r: Tensor | None, noise: Tensor | None) -> Tensor:
             if r is None:
                 return self.backbone(x_in, t, features)
             if not self.backbone.two_times:
                 name = type(self.backbone).__name__
                 raise UserError(f"{name} takes one time t; a flow map over [t, r] needs one with two_times = True")
-            return self.backbone(x_in, t, features, r)
+            return self.backbone(x_in, t, features, r, noise)
 
         mean, sigma = start or (self.source.mean(images, estimate), self.source.sigma(estimate))
         return self.prediction(network=network, estimate=estimate, mean=mean, sigma=sigma)

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from helpers import complaint, run_command
+from hostile_configs import CLEAN
 from random_checkpoint import write_random_checkpoint
 from torch import Tensor
 
@@ -92,6 +93,21 @@ def test_a_transformer_is_exported_for_any_grid(tmp_path: Path, suffix: str):
             restored = torch.from_numpy(session.run(None, {"degraded": degraded.numpy(), "noise": noise.numpy()})[0])
         assert (restored - restorer.restore(degraded, keys, 1).images).abs().max() <= 1e-4
         assert (restored - degraded).std() > 0.05  # not the input
+
+
+@pytest.mark.slow
+def test_a_graph_steps_over_the_whole_interval(tmp_path: Path):
+    """With sampler=mean_flow the noise has an effect, as it has in PyTorch."""
+    parts = {
+        "sampler": {"_target_": "restoration.sampler.MeanFlow"},
+        "backbone": {**CLEAN["backbone"], "two_times": True},
+        "source": {"_target_": "restoration.flow.Noise"},
+    }
+    restorer = Restorer.load(write_random_checkpoint(tmp_path, **parts))
+    program, (degraded, keys, noise, _) = graph(restorer).module(), example(SIZES[1])
+    restored = program(degraded=degraded, noise=noise)
+    assert (restored - restorer.restore(degraded, keys, 1)).abs().max() <= 1e-4
+    assert (restored - program(degraded=degraded, noise=-noise)).abs().max() > 0.01
 
 
 @pytest.mark.parametrize("size", [(1, 1), (16, 48), (40, 24)])

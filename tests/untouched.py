@@ -37,7 +37,7 @@ class Untouched(Restorer):
     ) -> ConditionalField:
         images = to_model(degraded)
         mean, sigma = start or (images, torch.full_like(images[:, :1], self.noise))
-        return Still(network=lambda x_in, t, r: x_in, estimate=Identity()(images), mean=mean, sigma=sigma)
+        return Still(network=lambda x_in, t, r, noise: x_in, estimate=Identity()(images), mean=mean, sigma=sigma)
 
 
 class Noisy(Untouched):

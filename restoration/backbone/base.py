@@ -31,14 +31,19 @@ class Backbone(nn.Module, ABC):
         """
 
     @abstractmethod
-    def forward(self, x_in: Tensor, t: Tensor, features: Any, r: Tensor | None = None) -> Tensor:
+    def forward(
+        self, x_in: Tensor, t: Tensor, features: Any, r: Tensor | None = None, noise: Tensor | None = None
+    ) -> Tensor:
         """One evaluation: float32 (B, 3, H, W).
 
         Args:
             x_in: (B, 3, H, W).
             t: (B,) in [0, 1].
             features: from `encode`.
-            r: (B,) in [0, 1], r ≥ t, or None for the instantaneous field. A backbone without `two_times` never gets it.
+            r: (B,) in [0, 1], r ≥ t: the output describes the interval [t, r]. None for the instantaneous field, which
+                r = t must give, too. A backbone without `two_times` never gets it.
+            noise: (B, 3, H, W), comes with r: the source's noise in x_t, standard normal at t = 0, where x_in may tell
+                nothing of it.
         """
 
     def pretrained(self) -> dict[str, list[nn.Parameter]]:

@@ -64,9 +64,13 @@ class ResNetUNet(Backbone):
             and those below the encoder's last, which enlarge the receptive field.
         depth: residual blocks at each level.
         embedding: width of the embedding of time and degradation.
+        two_times: takes intervals [t, r]. Their length is embedded, and a stem sees the noise; both are initialised
+            and multiplied such that for r = t, and at first for all r, the network is the one without them.
+        decoupled: the deeper half of the levels sees t only, the other half r only (Lee et al. 2026, "Decoupled
+            MeanFlow"), instead of an embedding of the length.
 
     Raises:
-        UserError: too few widths to reach the encoder's last map.
+        UserError: too few widths to reach the encoder's last map, or decoupled without two_times.
     """
 
     def __init__(
@@ -75,8 +79,12 @@ class ResNetUNet(Backbone):
         widths: tuple[Width, ...] = (64, 128, 256, 384),
         depth: Annotated[int, Range(1, 64)] = 2,
         embedding: Width = 256,
+        two_times: bool = False,
+        decoupled: bool = False,
     ) -> None:
         super().__init__()
+        if decoupled and not two_times:
+            raise UserError("backbone.decoupled=true needs two times: add backbone.two_times=true")
         strides = [2 ** (level + 1) for level in range(len(widths))]
         if encoder.strides[-1] not in strides:
             raise UserError(
@@ -115,6 +123,17 @@ class ResNetUNet(Backbone):
         self.linear = nn.Conv2d(12, 12, 1, bias=False)
         for layer in (self.head, self.linear):
             nn.init.zeros_(layer.weight)
+        # After all others, so that a seed gives those the same weights with and without them.
+        self.two_times = two_times
+        if two_times:
+            entrance = nn.Conv2d(12, stems[0], 3, padding=1, bias=False)
+            self.noise_stem = nn.Sequential(nn.PixelUnshuffle(2), entrance)
+            nn.init.zeros_(entrance.weight)
+        self.length: FourierEmbedding | None = None
+        if two_times and not decoupled:
+            self.length = FourierEmbedding(embedding)
+            for parameter in self.length.network[2].parameters():
+                nn.init.zeros_(parameter)
 
     def encode(self, degraded: Tensor, estimate: Estimate) -> Any:
         local, description = self.local(degraded, estimate)
@@ -144,20 +163,37 @@ class ResNetUNet(Backbone):
             for block, stride in zip(self.blocks, reversed(self.strides), strict=True)
         ]
 
-    def forward(self, x_in: Tensor, t: Tensor, features: Any, r: Tensor | None = None) -> Tensor:
+    def forward(
+        self, x_in: Tensor, t: Tensor, features: Any, r: Tensor | None = None, noise: Tensor | None = None
+    ) -> Tensor:
         cached, description = features
-        return self.decode(x_in, t, cached, description)
+        return self.decode(x_in, t, cached, description, r, noise)
 
-    def decode(self, x_in: Tensor, t: Tensor, cached: Cached, description: Tensor) -> Tensor:
+    def decode(
+        self, x_in: Tensor, t: Tensor, cached: Cached, description: Tensor, r: Tensor | None, noise: Tensor | None
+    ) -> Tensor:
         """`forward`, given the result of `skips` and the description (B, embedding) of the degradation."""
-        embedding = F.silu(self.time(t) + description)
-
         states = [self.stem[0](x_in)]
+        time = self.time(t) + description
+        embeddings = [F.silu(time)] * len(self.blocks)
+        if r is not None:
+            # The casts keep an autocast network's types, so that r = t changes no bit.
+            length = (r - t)[:, None]
+            entered = length[:, :, None, None] * self.noise_stem(noise)
+            states[0] = states[0] + entered.to(states[0].dtype)
+            if self.length is None:
+                shallow = len(self.blocks) // 2
+                embeddings[-shallow:] = [F.silu(self.time(r) + description)] * shallow
+            else:
+                embeddings = [F.silu(time + (length * self.length(r - t)).to(time.dtype))] * len(self.blocks)
+
         for stem in self.stem[1:]:
             states.append(stem(F.silu(states[-1])))
 
         hidden: Tensor | None = None
-        for block, deeper, skip, current in zip(self.blocks, self.deeper, cached, reversed(states), strict=True):
+        for block, deeper, skip, current, embedding in zip(
+            self.blocks, self.deeper, cached, reversed(states), embeddings, strict=True
+        ):
             if hidden is not None:
                 hidden = F.interpolate(hidden, size=current.shape[-2:], mode="nearest")
                 current = torch.cat([hidden, current], dim=1)

@@ -18,7 +18,7 @@ class ResNetUNetState(ResNetUNet):
 
     Args:
         encoder: of the initial estimate and of x_in; its first convolution is widened here.
-        widths, depth, embedding: as in `ResNetUNet`.
+        widths, depth, embedding, two_times, decoupled: as in `ResNetUNet`.
 
     Raises:
         UserError: as `ResNetUNet`.
@@ -30,13 +30,19 @@ class ResNetUNetState(ResNetUNet):
         widths: tuple[Width, ...] = (64, 128, 256, 384),
         depth: Annotated[int, Range(1, 64)] = 2,
         embedding: Width = 256,
+        two_times: bool = False,
+        decoupled: bool = False,
     ) -> None:
         encoder.widen(3)
-        super().__init__(encoder, widths, depth, embedding)
+        super().__init__(encoder, widths, depth, embedding, two_times, decoupled)
 
     def encode(self, degraded: Tensor, estimate: Estimate) -> Any:
         return estimate.initial, *self.local(degraded, estimate)
 
-    def forward(self, x_in: Tensor, t: Tensor, features: Any, r: Tensor | None = None) -> Tensor:
+    def forward(
+        self, x_in: Tensor, t: Tensor, features: Any, r: Tensor | None = None, noise: Tensor | None = None
+    ) -> Tensor:
         initial, local, description = features
-        return self.decode(x_in, t, self.skips(self.encoder(initial, x_in), local), description)
+        # Features may come from autocast, and a derivative outside it.
+        cached = self.skips(self.encoder(initial, x_in), local.to(x_in.dtype))
+        return self.decode(x_in, t, cached, description, r, noise)

@@ -4,14 +4,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from restoration.estimator import Estimate
 from restoration.flow.path import column
 from restoration.keyed import normal
 
-# network(x_in (B, 3, H, W), t (B,), r (B,) or None) → (B, 3, H, W): a backbone with the features of its images.
-Network = Callable[[Tensor, Tensor, Tensor | None], Tensor]
+# network(x_in (B, 3, H, W), t (B,), r (B,), noise (B, 3, H, W)) → (B, 3, H, W): a backbone with the features of its
+# images. r and noise are None for the instantaneous field.
+Network = Callable[[Tensor, Tensor, Tensor | None, Tensor | None], Tensor]
 
 
 class Field(ABC):
@@ -69,6 +71,20 @@ class ConditionalField(Field):
         """x_t minus its expectation under the initial estimate, t·initial + (1 − t)·mean."""
         return x_t - self.mean.lerp(self.estimate.initial, column(t))
 
+    def noise(self, x_t: Tensor, t: Tensor) -> Tensor:
+        """ñ, the source's noise in x_t, (B, 3, H, W): the innovation over σ, which at t = 0 is n; 0 where σ is."""
+        return self.innovation(x_t, t) / self.sigma.where(self.sigma > 0, torch.inf)
+
+    def output(self, x_in: Tensor, x_t: Tensor, t: Tensor, r: Tensor | None) -> Tensor:
+        """The network's; with r it also sees the noise, without which one step could only be the posterior mean."""
+        return self.network(x_in, t, r, None if r is None else self.noise(x_t, t))
+
+    def time_weight(self, t: Tensor) -> Tensor:
+        """(B,): the factor of the velocity's error at t in training; 1 unless the prediction needs another."""
+        return torch.ones_like(t)
+
     @abstractmethod
-    def training_pair(self, x_0: Tensor, x_1: Tensor, x_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-        """The velocity at x_t and its target, both (B, 3, H, W), weighted over time as this prediction needs it."""
+    def training_pair(
+        self, x_0: Tensor, x_1: Tensor, x_t: Tensor, t: Tensor, r: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """The velocity at x_t (with r, the average over [t, r]) and x_1 − x_0, (B, 3, H, W), times the weight of t."""

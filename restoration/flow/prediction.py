@@ -30,14 +30,19 @@ class CleanPrediction(ConditionalField):
     def clean(self, x_t: Tensor, t: Tensor, r: Tensor | None = None) -> Tensor:
         """x̂_1; with r, the point at t = 1 of the straight line from x_t through x_r."""
         x_in = precondition(self.innovation(x_t, t), self.estimate.residual_std, t, self.sigma)
-        return torch.addcmul(self.estimate.initial, self.estimate.residual_std, self.network(x_in, t, r))
+        return torch.addcmul(self.estimate.initial, self.estimate.residual_std, self.output(x_in, x_t, t, r))
 
     def velocity(self, x_t: Tensor, t: Tensor, r: Tensor | None = None) -> Tensor:
         return (self.clean(x_t, t, r) - x_t) / column(1 - t).clamp(min=_LEAST_TIME_LEFT)
 
-    def training_pair(self, x_0: Tensor, x_1: Tensor, x_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+    def time_weight(self, t: Tensor) -> Tensor:
+        return (1 - t) / (1 - t).clamp(min=self.floor)
+
+    def training_pair(
+        self, x_0: Tensor, x_1: Tensor, x_t: Tensor, t: Tensor, r: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         time_left = column(1 - t).clamp(min=self.floor)
-        return (self.clean(x_t, t) - x_t) / time_left, (x_1 - x_t) / time_left
+        return (self.clean(x_t, t, r) - x_t) / time_left, (x_1 - x_t) / time_left
 
 
 @dataclass(frozen=True)
@@ -48,7 +53,9 @@ class VelocityPrediction(ConditionalField):
     """
 
     def velocity(self, x_t: Tensor, t: Tensor, r: Tensor | None = None) -> Tensor:
-        return self.estimate.initial - self.mean + self.network(self.innovation(x_t, t), t, r)
+        return self.estimate.initial - self.mean + self.output(self.innovation(x_t, t), x_t, t, r)
 
-    def training_pair(self, x_0: Tensor, x_1: Tensor, x_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-        return self.velocity(x_t, t), x_1 - x_0
+    def training_pair(
+        self, x_0: Tensor, x_1: Tensor, x_t: Tensor, t: Tensor, r: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        return self.velocity(x_t, t, r), x_1 - x_0

@@ -9,12 +9,19 @@ from restoration.objective.errors import (
     SquaredError,
 )
 from restoration.objective.flow_matching import FlowMatching
+from restoration.objective.interval import Intervals
+from restoration.objective.interval_splitting import IntervalSplitting
+from restoration.objective.mean_flow import MeanFlow
 from restoration.objective.regression import Regression
+from restoration.objective.trajectory import Trajectory
 
 __all__ = [
     "AdaptiveSquaredError",
     "FlowMatching",
+    "IntervalSplitting",
+    "Intervals",
     "LogSquaredError",
+    "MeanFlow",
     "Objective",
     "PixelError",
     "RegionLogSquaredError",
@@ -22,4 +29,5 @@ __all__ = [
     "SquaredError",
     "Term",
     "TermValue",
+    "Trajectory",
 ]

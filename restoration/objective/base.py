@@ -28,18 +28,21 @@ class Term(nn.Module, ABC):
 
     Attributes:
         max_nfe: how many evaluations a restorer trained on this term alone can use; None is any number.
+        two_times: whether it trains average velocities over intervals [t, r].
     """
 
     max_nfe: int | None = None
+    two_times: bool = False
 
     @abstractmethod
-    def forward(self, field: ConditionalField, batch: Batch, keys: Tensor) -> TermValue:
+    def forward(self, field: ConditionalField, batch: Batch, keys: Tensor, progress: float = 1.0) -> TermValue:
         """The term on one batch.
 
         Args:
             field: of batch.degraded, shared by all terms.
             batch: B images.
             keys: int64 (B,), one per image and visit.
+            progress: share of the training that is done, in [0, 1]; 1 in validation.
         """
 
 
@@ -70,23 +73,48 @@ class Objective(nn.Module):
             names = ", ".join(type(term).__name__ for term in self.terms.values())
             raise UserError(
                 f"objective {names} trains at t = 0 only, so nfe={nfe} is not possible; "
-                "set evaluation.nfe=[1] sampler=euler sampler.nfe=1"
+                f"set evaluation.nfe=[1] sampler={'mean_flow' if self.two_times else 'euler'} sampler.nfe=1"
             )
 
-    def forward(self, restorer: Restorer, batch: Batch, keys: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    @property
+    def two_times(self) -> bool:
+        """Whether any term trains intervals [t, r]."""
+        return any(term.two_times for term in self.terms.values())
+
+    def check_times(self, restorer: Restorer) -> None:
+        """UserError if terms, backbone, sampler and source do not agree on intervals [t, r]."""
+        backbone, sampler = restorer.backbone, restorer.sampler
+        terms = [f"objective {type(term).__name__}" for term in self.terms.values() if term.two_times]
+        if sampler.two_times and not terms:
+            raise UserError(
+                f"sampler {type(sampler).__name__} needs an objective of intervals; choose objective=trajectory, "
+                "mean_flow or interval_splitting, or another sampler"
+            )
+        if terms and not backbone.two_times:
+            raise UserError(
+                f"{terms[0]} needs two times, and backbone {type(backbone).__name__} takes one; set "
+                "backbone.two_times=true"
+            )
+        if terms and restorer.source.noise_level == 0:
+            raise UserError(f"{terms[0]} needs a source with noise: one step would be a regression; set source=noise")
+
+    def forward(
+        self, restorer: Restorer, batch: Batch, keys: Tensor, progress: float = 1.0
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss (), and by name what to log: each term's loss and its further scalars.
 
         Args:
             restorer: in training.
             batch: B images.
             keys: int64 (B,), one per image and visit.
+            progress: share of the training that is done, in [0, 1].
         """
         given = restorer.estimator.training and restorer.estimator.condition_on_mask
         field = restorer.field(batch.degraded, batch.mask if given else None)
         total = torch.zeros((), device=batch.clean.device)
         log: dict[str, Tensor] = {}
         for name, term in self.terms.items():
-            value = term(field, batch, fold(keys, name))
+            value = term(field, batch, fold(keys, name), progress)
             total = total + self.weights.get(name, 1.0) * value.loss
             log |= {name: value.loss.detach(), **value.log}
         images = (to_model(batch.degraded), to_model(batch.clean), batch.mask)

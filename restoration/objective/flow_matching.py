@@ -47,7 +47,7 @@ class FlowMatching(Term):
         self.draws = draws
         self.bins = bins
 
-    def forward(self, field: ConditionalField, batch: Batch, keys: Tensor) -> TermValue:
+    def forward(self, field: ConditionalField, batch: Batch, keys: Tensor, progress: float = 1.0) -> TermValue:
         # The first image's key names the draw of all times of the batch, which are stratified together, on all ranks.
         times = self.time(fold(batch.leading(keys), "time"), self.draws * batch.count).to(batch.clean.device)
         first = batch.place[0] if batch.place else 0

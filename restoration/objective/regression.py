@@ -23,7 +23,7 @@ class Regression(Term):
         super().__init__()
         self.error = error
 
-    def forward(self, field: ConditionalField, batch: Batch, keys: Tensor) -> TermValue:
+    def forward(self, field: ConditionalField, batch: Batch, keys: Tensor, progress: float = 1.0) -> TermValue:
         x_0 = field.start(fold(keys, "noise"))
         prediction = field.clean(x_0, torch.zeros(len(batch), device=x_0.device))
         return TermValue(self.error(prediction, to_model(batch.clean), batch.mask).mean())

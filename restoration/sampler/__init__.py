@@ -4,6 +4,7 @@ from restoration.sampler.base import Sampler
 from restoration.sampler.euler import Euler
 from restoration.sampler.exponential import Exponential
 from restoration.sampler.heun import Heun
+from restoration.sampler.mean_flow import MeanFlow
 from restoration.sampler.midpoint import Midpoint
 
-__all__ = ["Euler", "Exponential", "Heun", "Midpoint", "Sampler"]
+__all__ = ["Euler", "Exponential", "Heun", "MeanFlow", "Midpoint", "Sampler"]

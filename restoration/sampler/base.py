@@ -1,6 +1,7 @@
 """From the source to the clean image in a given number of network evaluations."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -24,6 +25,7 @@ class Sampler(ABC):
     Attributes:
         evaluations: of the network in one step.
         order: of the global error.
+        two_times: whether it asks the field for displacements over intervals [t, r].
 
     Raises:
         UserError: a warp or keep out of range.
@@ -31,6 +33,7 @@ class Sampler(ABC):
 
     evaluations: int
     order: int
+    two_times: bool = False
 
     def __init__(self, nfe: NFE = 8, warp: tuple[Positive, Positive] = (1.0, 1.0), keep: NotNegative = 0.15) -> None:
         if keep < 0:
@@ -56,6 +59,14 @@ class Sampler(ABC):
         Raises:
             UserError: nfe outside 1 … 1000.
         """
+        for _, x in self.trajectory(field, x_0, nfe, residual_std):  # noqa: B007 (the last one is the result)
+            pass
+        return x
+
+    def trajectory(
+        self, field: Field, x_0: Tensor, nfe: int | None = None, residual_std: Tensor | None = None
+    ) -> Iterator[tuple[float, Tensor]]:
+        """Each time of the grid and x (B, 3, H, W) there, from (0, x_0) on; arguments and errors as of a call."""
         nfe = self.nfe if nfe is None else nfe
         if not 1 <= nfe <= 1000:
             raise UserError(f"nfe={nfe}: choose 1 to 1000 network evaluations")
@@ -65,10 +76,11 @@ class Sampler(ABC):
         if residual_std is not None and self.keep:
             field = KeepFirst(field, (residual_std / self.keep).square_().clamp_(max=1), once=nfe == 1)
         x = x_0
+        yield 0.0, x
         for number, (t, t_next) in enumerate(zip(grid, grid[1:], strict=False)):
             x = (self.step if number < whole else euler_step)(field, x, t, t_next)
+            yield t_next, x
         self.reset()
-        return x
 
     def check_nfe(self, nfe: int) -> None:
         """UserError if some steps of so many evaluations have no length."""
@@ -98,6 +110,8 @@ class Sampler(ABC):
 class KeepFirst(Field):
     """A field that keeps the first evaluation's velocity, except for a share of it.
 
+    Average velocities over intervals are the field's own: the first does not lead to the posterior mean.
+
     Args:
         field: the field to evaluate.
         share: (B, 1, H, W) in [0, 1], the share that follows the field.
@@ -112,6 +126,8 @@ class KeepFirst(Field):
 
     def velocity(self, x_t: Tensor, t: Tensor, r: Tensor | None = None) -> Tensor:
         now = self.field.velocity(x_t, t, r)
+        if r is not None:
+            return now
         self.first = now if self.first is None else self.first
         return torch.lerp(self.first, now, self.share)
 

@@ -49,6 +49,9 @@ class RestorationModule(LightningModule):
         config: plain containers, written into every checkpoint so that it can be rebuilt.
         seed: keys the draws of noise and time.
         compile: compiles the backbone in place; checkpoint keys do not change.
+
+    Raises:
+        UserError: as `Objective.check_times`.
     """
 
     def __init__(
@@ -63,6 +66,7 @@ class RestorationModule(LightningModule):
     ) -> None:
         super().__init__()
         self.restorer = restorer.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        objective.check_times(restorer)
         self.objective = objective
         self.optimizer = optimizer
         self.schedule = schedule
@@ -134,7 +138,8 @@ class RestorationModule(LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         keys = fold(self.seed, "objective", self.current_epoch, batch.index)
-        loss, terms = self.objective(self.restorer, batch, keys)
+        clock = self.clock(batch)
+        loss, terms = self.objective(self.restorer, batch, keys, min(1.0, clock.seen / max(1, clock.total)))
         self._log_terms("train", {"loss": loss.detach(), **terms}, batch)
         # With the terms, so that the guard can name the one that is not finite.
         return {"loss": loss, **terms}

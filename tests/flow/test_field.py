@@ -19,21 +19,25 @@ PREDICTIONS = pytest.mark.parametrize("prediction", [CleanPrediction, VelocityPr
 
 
 class TwoTimes(Backbone):
-    """A small convolutional network of x_in, the degraded image, t and r; smooth, so that derivatives exist."""
+    """A small convolutional network of x_in, the degraded image, t, r and the noise; smooth: derivatives exist."""
 
     two_times = True
 
     def __init__(self) -> None:
         super().__init__()
         self.first = nn.Conv2d(8, 8, 3, padding=1)
+        self.stem = nn.Conv2d(3, 8, 3, padding=1)
         self.last = nn.Conv2d(8, 3, 3, padding=1)
 
     def encode(self, degraded: Tensor, estimate: Estimate) -> Tensor:
         return degraded
 
-    def forward(self, x_in: Tensor, t: Tensor, features: Tensor, r: Tensor | None = None) -> Tensor:
+    def forward(self, x_in: Tensor, t: Tensor, features: Tensor, r: Tensor | None = None, noise=None) -> Tensor:
         times = [time[:, None, None, None].expand_as(x_in[:, :1]) for time in (t, t if r is None else r)]
-        return self.last(torch.tanh(self.first(torch.cat([x_in, features, *times], dim=1))))
+        state = self.first(torch.cat([x_in, features, *times], dim=1))
+        if r is not None:
+            state = state + (r - t)[:, None, None, None] * self.stem(noise)
+        return self.last(torch.tanh(state))
 
 
 @pytest.fixture
@@ -78,8 +82,9 @@ def test_the_average_velocity_is_the_networks_output_with_r(prediction, point):
     field = field_of(prediction)
     outputs = []
 
-    def network(x_in: Tensor, t: Tensor, r: Tensor | None) -> Tensor:
-        outputs.append(field.network(x_in, t, r))
+    def network(x_in: Tensor, t: Tensor, r: Tensor | None, noise: Tensor | None) -> Tensor:
+        torch.testing.assert_close(noise, field.innovation(x, t) / 0.5)
+        outputs.append(field.network(x_in, t, r, noise))
         return outputs[-1]
 
     velocity = replace(field, network=network).velocity(x, t, r)
@@ -141,6 +146,32 @@ def test_the_innovation_is_zero_on_the_expected_path(point):
     expected = (1 - time) * field.mean + time * field.estimate.initial
     noise = torch.randn_like(expected)
     torch.testing.assert_close(field.innovation(expected + noise, t), noise)
+
+
+def test_the_noise_is_the_sources_at_the_start_and_zero_without_any():
+    field, keys = field_of(CleanPrediction), torch.tensor([5, 5, 6])
+    sigma = torch.rand(3, 1, 8, 8, dtype=torch.float64) + 0.1
+    sigma[..., :2] = 0
+    field = replace(field, sigma=sigma)
+    n, start = normal(keys, (3, 8, 8)).double(), torch.zeros(3, dtype=torch.float64)
+    noise = field.noise(field.start(keys), start)
+    torch.testing.assert_close(noise[..., 2:], n[..., 2:])
+    assert not noise[..., :2].any()
+    # Later it is mixed with what x_t tells of the clean image.
+    x_1, half = torch.randn_like(field.mean), start + 0.5
+    x_t = 0.5 * field.start(keys) + 0.5 * x_1
+    expected = 0.5 * n + 0.5 * (x_1 - field.estimate.initial) / sigma
+    torch.testing.assert_close(field.noise(x_t, half)[..., 2:], expected[..., 2:])
+
+
+@PREDICTIONS
+def test_without_an_interval_the_network_sees_no_noise(prediction, point):
+    x, t, r = point
+    field, seen = field_of(prediction), []
+    seen_by = replace(field, network=lambda x_in, t, r, noise: seen.append((r, noise)) or x_in)
+    seen_by.velocity(x, t)
+    seen_by.clean(x, t)
+    assert seen == [(None, None)] * 2
 
 
 def test_a_field_of_a_velocity_alone_has_its_clean_image():

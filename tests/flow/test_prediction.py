@@ -33,7 +33,7 @@ class Drawn:
             CleanPrediction: (self.x_1 - initial) / residual_std,
             VelocityPrediction: self.x_1 - self.x_0 - (initial - self.mean),
         }
-        return self.field(kind, lambda x_in, t, r: outputs[kind], **options)
+        return self.field(kind, lambda x_in, t, r, noise: outputs[kind], **options)
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def test_a_perfect_network_gives_the_clean_image_and_the_velocity(drawn, kind):
 
 
 def test_the_clean_network_sees_the_preconditioned_input(drawn):
-    def network(x_in: Tensor, t: Tensor, r: Tensor | None) -> Tensor:
+    def network(x_in: Tensor, t: Tensor, r: Tensor | None, noise: Tensor | None) -> Tensor:
         innovation = interpolate(drawn.x_0 - drawn.mean, drawn.x_1 - drawn.estimate.initial, t)
         expected = precondition(innovation, drawn.estimate.residual_std, t, drawn.sigma)
         torch.testing.assert_close(x_in, expected)
@@ -63,7 +63,7 @@ def test_the_clean_network_sees_the_preconditioned_input(drawn):
 
 
 def test_the_velocity_network_sees_the_innovation(drawn):
-    def network(x_in: Tensor, t: Tensor, r: Tensor | None) -> Tensor:
+    def network(x_in: Tensor, t: Tensor, r: Tensor | None, noise: Tensor | None) -> Tensor:
         torch.testing.assert_close(x_in, interpolate(drawn.x_0 - drawn.mean, drawn.x_1 - drawn.estimate.initial, t))
         assert r is None and torch.equal(t, drawn.t)
         return x_in
@@ -72,7 +72,7 @@ def test_the_velocity_network_sees_the_innovation(drawn):
 
 
 def test_a_network_that_returns_zero_leaves_the_initial_estimate(drawn):
-    def zero(x_in: Tensor, t: Tensor, r: Tensor | None) -> Tensor:
+    def zero(x_in: Tensor, t: Tensor, r: Tensor | None, noise: Tensor | None) -> Tensor:
         return torch.zeros_like(x_in)
 
     initial = drawn.estimate.initial
@@ -94,7 +94,7 @@ def test_the_velocity_of_a_predicted_clean_image_is_finite_up_to_the_end():
 def test_a_velocity_prediction_is_trained_on_the_unweighted_velocity(drawn):
     """Also at t = 0.95, where a detour over the clean image would divide by a floor of 1 − t."""
     output = torch.randn_like(drawn.x_t)
-    field = drawn.field(VelocityPrediction, lambda x_in, t, r: output)
+    field = drawn.field(VelocityPrediction, lambda x_in, t, r, noise: output)
     velocity, target = field.training_pair(drawn.x_0, drawn.x_1, drawn.x_t, drawn.t)
     assert torch.equal(velocity, drawn.estimate.initial - drawn.mean + output)
     assert torch.equal(velocity, field.velocity(drawn.x_t, drawn.t))
@@ -104,7 +104,7 @@ def test_a_velocity_prediction_is_trained_on_the_unweighted_velocity(drawn):
 @pytest.mark.parametrize("floor", [0.02, 0.3])
 def test_a_clean_prediction_is_trained_on_its_error_over_the_time_left(drawn, floor):
     output = torch.randn_like(drawn.x_t)
-    field = drawn.field(CleanPrediction, lambda x_in, t, r: output, floor=floor)
+    field = drawn.field(CleanPrediction, lambda x_in, t, r, noise: output, floor=floor)
     velocity, target = field.training_pair(drawn.x_0, drawn.x_1, drawn.x_t, drawn.t)
     clean = drawn.estimate.initial + drawn.estimate.residual_std * output
     for number, t in enumerate(TIMES.tolist()):

@@ -30,17 +30,18 @@ class Pointwise(Backbone):
         self.encoded += len(degraded)
         return degraded, estimate.hole
 
-    def forward(self, x_in: Tensor, t: Tensor, features: tuple[Tensor, Tensor], r: Tensor | None = None) -> Tensor:
+    def forward(self, x_in: Tensor, t: Tensor, features: tuple[Tensor, Tensor], r=None, noise=None) -> Tensor:
         y, hole = features
         assert x_in.shape == y.shape and t.shape == (len(x_in),)
         time = (t + (0 if r is None else 3 * r))[:, None, None, None]
-        return 0.3 * torch.sin(2 * x_in) * (1 + time) + 0.5 * y + hole
+        entered = 0 if r is None else (r - t)[:, None, None, None] * noise
+        return 0.3 * torch.sin(2 * x_in + entered) * (1 + time) + 0.5 * y + hole
 
 
 class Averaging(Pointwise):
     """An output that depends on the tile's own mean: neighbours disagree as much as they can."""
 
-    def forward(self, x_in: Tensor, t: Tensor, features: tuple[Tensor, Tensor], r: Tensor | None = None) -> Tensor:
+    def forward(self, x_in: Tensor, t: Tensor, features: tuple[Tensor, Tensor], r=None, noise=None) -> Tensor:
         level = (features[0].mean(dim=(1, 2, 3), keepdim=True) + 1) / 2
         return level.expand_as(x_in)
 

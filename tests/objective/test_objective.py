@@ -49,7 +49,7 @@ class Learned(Term):
         super().__init__()
         self.critic = nn.Conv2d(3, 1, 3)
 
-    def forward(self, field: ConditionalField, batch: Batch, keys: Tensor) -> TermValue:
+    def forward(self, field: ConditionalField, batch: Batch, keys: Tensor, progress: float = 1.0) -> TermValue:
         return TermValue(self.critic(to_model(batch.degraded)).mean(), {"critic_size": self.critic.weight.norm()})
 
 

@@ -65,6 +65,21 @@ EXCLUDED = [
     # Objectives without a term.
     ("objective.terms.flow=null", "objective.terms is empty; give at least one term"),
     ("objective.weights.flwo=2", "objective.weights names ['flwo']; the terms are ['flow']"),
+    # Intervals, and what does not take or train them.
+    (
+        "objective=trajectory",
+        "objective Trajectory needs two times, and backbone ResNetUNet takes one; set backbone.two",
+    ),
+    ("objective=mean_flow", "objective MeanFlow needs two times, and backbone ResNetUNet takes one; set backbone.two"),
+    (
+        "sampler=mean_flow",
+        "sampler MeanFlow needs an objective of intervals; choose objective=trajectory, mean_flow or",
+    ),
+    (
+        "objective=trajectory backbone.two_times=true source=deterministic",
+        "objective Trajectory needs a source with noise: one step would be a regression; set source=noise",
+    ),
+    ("backbone.decoupled=true", "backbone.decoupled=true needs two times: add backbone.two_times=true"),
     # Samplers.
     ("sampler.warp=[1,0]", "sampler.warp[1]=0 must be a number above 0"),
 ]

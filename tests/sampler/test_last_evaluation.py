@@ -36,7 +36,7 @@ class Run:
                 states.append(x_t)
                 return super().clean(x_t, t, r)
 
-        def network(x_in: Tensor, t: Tensor, r: Tensor | None) -> Tensor:
+        def network(x_in: Tensor, t: Tensor, r: Tensor | None, noise: Tensor | None) -> Tensor:
             number = len(states) - 1
             changed = (torch.arange(nfe + 1) == number).float()[:, None, None, None]
             return torch.sin(torch.tensor(float(number))) + changed.expand_as(x_in)

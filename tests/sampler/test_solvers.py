@@ -175,3 +175,16 @@ def test_a_second_trajectory_forgets_the_first(solver):
 @every
 def test_float32_stays_float32(solver):
     assert solver()(nonlinear, x_0.float(), 3).dtype == torch.float32
+
+
+@every
+@pytest.mark.parametrize("nfe", [1, 32, 33])
+def test_a_trajectory_has_the_points_of_the_grid_and_ends_at_the_result(solver, nfe):
+    sampler = solver(warp=(1.4, 1.3))
+    points = list(sampler.trajectory(nonlinear, x_0, nfe))
+    assert [t for t, _ in points] == sampler.time_grid(sum(divmod(nfe, sampler.evaluations)))
+    assert torch.equal(points[0][1], x_0) and torch.equal(points[-1][1], sampler(nonlinear, x_0, nfe))
+    # Each point is on the exact trajectory, and none is overwritten by a later one.
+    for t, x in points:
+        exact = x_0 / (1 + x_0 * math.sin(2 * t) / 2)
+        torch.testing.assert_close(x, exact, atol=2 / nfe, rtol=0)

@@ -1,0 +1,58 @@
+"""Average velocities from the flow's own trajectories."""
+
+import torch
+from torch import Tensor
+
+from restoration.batch import Batch
+from restoration.errors import Share
+from restoration.flow import ConditionalField
+from restoration.keyed import fold
+from restoration.objective.base import Term, TermValue
+from restoration.objective.errors import PixelError
+from restoration.objective.interval import compared, of_rank, stratified
+from restoration.sampler import Sampler
+
+
+class Trajectory(Term):
+    """‖x_t + (r − t)·u(x_t, t, r) − x_r‖² for points x_t, x_r of a trajectory that a sampler follows along the field
+    (Hu et al. 2026, "CMT: mid-training for efficient learning of consistency, mean flow, and flow map models").
+
+    The field teaches itself: its trajectory has no gradient, and another term must train its velocity. Nothing is
+    differentiated in forward mode. With the sampler's `keep`, u learns to leave nearly intact pixels at their mean.
+
+    Args:
+        sampler: follows the field from x_0, in its own number of evaluations.
+        error: of the point at r.
+        whole_share: share of the images that go from x_0 to the end in one step.
+        end_share: share of the others that go from any point to the end, as all of the paper's do; the rest go to any
+            later point, as several steps of sampling do.
+    """
+
+    two_times = True
+
+    def __init__(self, sampler: Sampler, error: PixelError, whole_share: Share = 0.5, end_share: Share = 0.5) -> None:
+        super().__init__()
+        self.sampler = sampler
+        self.error = error
+        self.whole_share = whole_share
+        self.end_share = end_share
+        self.max_nfe = 1 if whole_share == 1 else None
+
+    def forward(self, field: ConditionalField, batch: Batch, keys: Tensor, progress: float = 1.0) -> TermValue:
+        with torch.no_grad():
+            start = field.start(fold(keys, "noise"))
+            points = list(self.sampler.trajectory(field, start, residual_std=field.residual_std))
+        first, last = (of_rank(batch, point) for point in self._draw(batch.leading(keys), batch.count, len(points)))
+        times, images = torch.tensor([t for t, _ in points], device=first.device), torch.arange(len(batch))
+        states = torch.stack([x for _, x in points])
+        x_t, x_r = states[first, images], states[last, images]
+        moved = field.displacement(x_t, times[first], times[last])
+        return compared("trajectory", self.error, moved, x_r - x_t, batch.mask)
+
+    def _draw(self, key: Tensor, count: int, points: int) -> tuple[Tensor, Tensor]:
+        """Numbers of the first and last points, int64 (count,) each, of so many points."""
+        place, one, other = (stratified(fold(key, name), count) for name in ("place", "first", "last"))
+        first = (one * (points - 1)).long().where(place >= self.whole_share, 0)
+        later = first + 1 + (other * (points - 1 - first)).long()
+        to_end = self.whole_share + (1 - self.whole_share) * self.end_share
+        return first, later.clamp(max=points - 1).where(place >= to_end, points - 1)
