@@ -96,7 +96,7 @@ class RestorationDataModule(LightningDataModule):
     alone, so it is the same in every run.
 
     Args:
-        corruption: degrades the images.
+        corruption: degrades the images; None leaves the degraded images clean.
         image_size: side in pixels.
         batch_size: of training, per device.
         eval_batch_size: of validation and test, on all devices together.
@@ -113,7 +113,7 @@ class RestorationDataModule(LightningDataModule):
         UserError: a size is not a whole number, flat_areas is no share, or there is no such device.
     """
 
-    corruption: Corruption
+    corruption: Corruption | None
     image_size: Annotated[int, Range(1, 4096)] = 64
     batch_size: Count = 64
     eval_batch_size: Count = 128
@@ -206,7 +206,10 @@ class RestorationDataModule(LightningDataModule):
                 clean = torch.where(mirrored[:, None, None, None], clean.flip(-1), clean)
             clean = flat_areas(clean, keys, self.flat_areas)
         else:
-            keys = fold("evaluation", self.corruption.protocol, index.cpu())
+            keys = fold("evaluation", self.corruption.protocol if self.corruption else 0, index.cpu())
+        if self.corruption is None:
+            untouched = torch.zeros_like(clean[:, :1], dtype=torch.bool), torch.zeros_like(clean[:, 0, 0, 0])
+            return Batch(clean, clean, *untouched, index, batch.get("label"), None, batch["place"])
         degraded, mask, severity = self.corruption(clean, keys)
         kind = None if batch["split"] == "train" else self.corruption.kinds(keys, (clean.shape[-2], clean.shape[-1]))
         return Batch(clean, degraded, mask, severity, index, batch.get("label"), kind, batch["place"])
