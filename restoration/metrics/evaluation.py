@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from restoration.batch import Batch
+from restoration.classifier import Classifier
 from restoration.errors import NFE, Count, Range, UserError, whole_number
 from restoration.metrics.classical import biharmonic_fill, diffusion_fill, mean_fill
 from restoration.metrics.collector import Collector
@@ -48,6 +49,7 @@ class Evaluation:
             are compared; None leaves it out.
         seed: of the sampling noise and of the bootstrap.
         frechet: adds its distance to the clean images, under its name; None leaves it out.
+        classifier: adds the share of clean, degraded and restored images that it knows, `top1`; None leaves it out.
         dtype: of the network's multiplications; None is float32, as all metrics are. On a trained network bfloat16
             changed no mean by more than 0.005 dB.
 
@@ -65,6 +67,7 @@ class Evaluation:
         reference: NFE | None = None,
         seed: int = 0,
         frechet: FrechetDistance | None = None,
+        classifier: Classifier | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
         self.nfe = [nfe] if isinstance(nfe, int) else list(nfe)
@@ -76,7 +79,7 @@ class Evaluation:
         self.spread_samples = whole_number("evaluation.spread_samples", spread_samples, 0)
         self.spread_images = whole_number("evaluation.spread_images", spread_images, 0)
         self.reference = None if reference is None else whole_number("evaluation.reference", reference, 1)
-        self.seed, self.frechet, self.dtype = seed, frechet, dtype
+        self.seed, self.frechet, self.classifier, self.dtype = seed, frechet, classifier, dtype
 
     @torch.no_grad()
     def __call__(self, restorer: Restorer, batches: Iterable[Batch]) -> EvaluationResult:
@@ -91,7 +94,7 @@ class Evaluation:
         """
         start = time.perf_counter()
         source = SampledRestorer(restorer, self.seed, self.dtype)
-        collector = Collector(self.nfe, list(CLASSICAL), self.frechet)
+        collector = Collector(self.nfe, list(CLASSICAL), self.frechet, self.classifier)
 
         # Restore and measure.
         for batch in self._first_images(batches):

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
+from torch import Tensor
 from torchmetrics import MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassCalibrationError, MulticlassF1Score
 
@@ -31,6 +32,12 @@ def recognition_metrics(classes: int, prefix: str = "") -> MetricCollection:
     if classes > TOP:
         metrics["top5"] = MulticlassAccuracy(classes, top_k=TOP, average="micro")
     return MetricCollection(metrics, prefix=prefix, compute_groups=False)
+
+
+@torch.no_grad()
+def recognised(classifier: Classifier, images: Tensor, batch: Batch) -> Tensor:
+    """Which of the images (B, 3, H, W) in [0, 1] the classifier gives the batch's label: float32 (B,) of 0 and 1."""
+    return (classifier(images.float().clamp(0, 1)).argmax(dim=1) == batch.label).float()
 
 
 @torch.no_grad()

@@ -59,6 +59,14 @@ def config_folder(config_name: str) -> Path:
     return CONF / config_name if (CONF / config_name).is_dir() else CONF
 
 
+def _check_experiment(folder: Path) -> None:
+    """UserError if a command with experiments of its own is given one of another command."""
+    name = HydraConfig.get().runtime.choices.get("experiment")
+    own = sorted(file.stem for file in (folder / "experiment").glob("*.yaml"))
+    if folder != CONF and name not in own and (CONF / "experiment" / f"{name}.yaml").is_file():
+        raise UserError(f"experiment={name} is one of restoration.train; here: {', '.join(own)}")
+
+
 def output_folder(folder: Path) -> Path:
     """Makes the folder if it is missing, before any work that would be lost. UserError if that is not possible."""
     try:
@@ -166,6 +174,7 @@ def hydra_command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], C
     def decorate(task: Callable[[DictConfig], Any]) -> Callable[[], None]:
         @functools.wraps(task)
         def checked(config: DictConfig) -> Any:
+            _check_experiment(config_folder(config_name))
             reference = reference_config()
             check_keys(config, reference)
             # Unresolved: some interpolations have their value only when the task has filled it in.
