@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 import wandb
-from helpers import complaint, differing, last, run_command
+from helpers import callback_file, complaint, differing, last, run_command
 from mnist_files import write_digits
 from PIL import Image
 from safetensors import safe_open
@@ -62,19 +62,28 @@ def test_a_run_leaves_results_and_an_encoder(folder: Path):
         Encoder("resnet10t", str(file), "no_pool")
 
 
-def test_resume_is_bit_identical_with_every_kind_of_draw(folder: Path):
-    own = [*RUN, "augmentation=mix", "augmentation.operations=1", "model.options.drop_rate=0.3"]
-    assert run_command(main, *own, *STEPS) == 0
-    whole = last(folder)
-    assert run_command(main, *own, *STEPS, "name=halves", "trainer.max_steps=6") == 0
-    half = folder.with_name("halves")
-    assert last(half)["global_step"] == 6
-    assert run_command(main, *own, *STEPS, "name=halves", "resume=true") == 0
-    ended = last(half)
-    assert ended["global_step"] == 12 and not differing(whole["state_dict"], ended["state_dict"])
-    assert not differing(whole["current_model_state"], ended["current_model_state"])
-    # Done already: nothing is trained again.
-    assert run_command(main, *own, *STEPS, "name=halves", "resume=auto") == 0
+def test_resume_is_bit_identical_with_every_kind_of_draw(
+    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    """Stopped after step 5 of 12, in the middle of an epoch; mixtures, RandAugment and dropout draw at random."""
+    own = [*RUN, *STEPS, "augmentation=mix", "augmentation.operations=1", "model.options.drop_rate=0.3"]
+    assert run_command(main, *own) == 0
+    flags = callback_file(tmp_path / "conf", "helpers.Kill", "classifier", step=5)
+    assert run_command(main, *own, "name=stopped", "callbacks=extended", flags=flags) == 143
+    stopped = folder.with_name("stopped")
+    assert last(stopped)["global_step"] == 5
+    again = ["experiment=mnist_digits", "trust=helpers", "name=stopped", "resume=auto"]
+    assert f"stopped; continue with: python -m restoration.pretrain {' '.join(again)}" in caplog.text
+    assert run_command(main, *again) == 0
+    whole, resumed = last(folder), last(stopped)
+    assert resumed["global_step"] == 12
+    for part in ("state_dict", "current_model_state"):
+        assert not differing(whole[part], resumed[part])
+    metrics = [json.loads((place / "metrics.json").read_text()) for place in (folder, stopped)]
+    assert all(metrics[0][name] == metrics[1][name] for name in ("top1", "top5", "f1", "ece", "images_seen"))
+    written = (stopped / "metrics.json").stat().st_mtime_ns
+    assert run_command(main, *again) == 0  # it is done
+    assert (stopped / "metrics.json").stat().st_mtime_ns == written
 
 
 @pytest.mark.parametrize(
