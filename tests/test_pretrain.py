@@ -16,6 +16,7 @@ from restoration.backbone import Encoder
 from restoration.classifier import Classifier
 from restoration.errors import UserError
 from restoration.pretrain import main
+from restoration.run.failed_batch import repeat
 
 RUN = [
     *("experiment=mnist_digits", "name=run", "data.batch_size=8", "data.eval_batch_size=8", "validations=2"),
@@ -63,7 +64,7 @@ def test_a_run_leaves_results_and_an_encoder(folder: Path):
 
 
 def test_resume_is_bit_identical_with_every_kind_of_draw(
-    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     """Stopped after step 5 of 12, in the middle of an epoch; mixtures, RandAugment and dropout draw at random."""
     own = [*RUN, *STEPS, "augmentation=mix", "augmentation.operations=1", "model.options.drop_rate=0.3"]
@@ -73,7 +74,7 @@ def test_resume_is_bit_identical_with_every_kind_of_draw(
     stopped = folder.with_name("stopped")
     assert last(stopped)["global_step"] == 5
     again = ["experiment=mnist_digits", "trust=helpers", "name=stopped", "resume=auto"]
-    assert f"stopped; continue with: python -m restoration.pretrain {' '.join(again)}" in caplog.text
+    assert f"stopped; continue with: python -m restoration.pretrain {' '.join(again)}" in capsys.readouterr().err
     assert run_command(main, *again) == 0
     whole, resumed = last(folder), last(stopped)
     assert resumed["global_step"] == 12
@@ -127,3 +128,10 @@ def test_every_experiment_runs(experiment: str, folder: Path, tmp_path: Path):
             "logger.wandb=null",
         ]
     assert run_command(main, *RUN, f"experiment={experiment}", *data, "trainer.fast_dev_run=true") == 0
+
+
+def test_a_diverged_run_stops_and_its_step_is_repeated(folder: Path, capsys: pytest.CaptureFixture[str]):
+    assert run_command(main, *RUN, *STEPS, "optimizer.lr=1e30", "schedule.warmup=0") == 2
+    assert "is not finite at step" in complaint(capsys)
+    said = repeat(str(folder / "failed_batch.pt"), torch.device("cpu"))
+    assert "8 images: loss" in said[0] and any("not finite" in line for line in said[1:])
