@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 from hydra.utils import get_object
 
-from restoration.errors import Count, NotNegative, Positive, Range, UserError
+from restoration.errors import Count, NotNegative, Positive, Range, Share, UserError
 
 _Beta = Annotated[float, Range(0, 0.999999)]
 
@@ -24,6 +24,14 @@ _LIBRARY: dict[str, dict[str, Any]] = {
         "eps": NotNegative,
         "weight_decay": NotNegative,
     },
+    "torch.optim.SGD": {
+        "lr": NotNegative,
+        "momentum": Share,
+        "dampening": Share,
+        "weight_decay": NotNegative,
+        "nesterov": bool,
+    },
+    "torch.nn.CrossEntropyLoss": {"label_smoothing": Share},
     "lightning.pytorch.Trainer": {
         "devices": Annotated[int, Range(-1, 1024)] | str | list[int],
         "num_nodes": Annotated[int, Range(1, 65_536)],

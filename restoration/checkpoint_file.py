@@ -20,6 +20,7 @@ from restoration.errors import UserError
 from restoration.trust import check_targets, load_tensors
 from restoration.weights_file import read_weights
 
+_KINDS = {"backbone": "restorer", "model": "classifier"}
 _MAGIC = b"sha256:"
 _COMMENT = len(_MAGIC) + 64
 _END = b"PK\x05\x06"  # the last record of a zip archive; 22 bytes, of which the last two are the comment's length
@@ -200,13 +201,19 @@ def use_checkpoint_files(trainer: Trainer) -> None:
         trainer.strategy.checkpoint_io = CheckpointFiles()
 
 
-def read_checkpoint(path: str | Path, trust: Any = None) -> dict[str, Any]:
+def read_checkpoint(path: str | Path, trust: Any = None, network: str = "backbone") -> dict[str, Any]:
     """The content of a checkpoint or of a weights file.
 
     Its config names only what `trust.check_targets` allows, so it can be instantiated.
 
+    Args:
+        path: of the file.
+        trust: as `trust.check_targets`.
+        network: the group of its config that makes the network: "backbone" of a restorer, "model" of a classifier.
+
     Raises:
-        UserError: no such file, not a checkpoint of this project, of an older version, or it names other code.
+        UserError: no such file, not a checkpoint of this project, of an older version or of the other kind of network,
+            or it names other code.
     """
     if not Path(path).is_file():
         raise UserError(f"no checkpoint at {path}; a run saves checkpoints/best.ckpt in its folder")
@@ -217,13 +224,16 @@ def read_checkpoint(path: str | Path, trust: Any = None) -> dict[str, Any]:
         else:
             check(path)
             checkpoint = load_tensors(path)
-        config, _ = checkpoint["config"], ({**checkpoint["config"]}["backbone"], "".join({**checkpoint["state_dict"]}))
+        config, _ = checkpoint["config"], "".join({**checkpoint["state_dict"]})
+        other = next(name for name in _KINDS if name in {**config})
     except Exception as error:
         raise UserError(
             f"{path} is not a checkpoint of this project, or is damaged ({type(error).__name__}); "
             "copy it again or give another"
         ) from error
-    if "estimator" not in config:
+    if network != other:
+        raise UserError(f"{path} is a checkpoint of a {_KINDS[other]}; give one of a {_KINDS[network]}")
+    if network == "backbone" and "estimator" not in config:
         raise UserError(f"{path} was written by restoration 0.1; use it with version 0.1.0, or train again")
     check_targets(config, trust, path)
     return checkpoint

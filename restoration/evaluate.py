@@ -9,15 +9,18 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
+from restoration.classifier import Classifier
+from restoration.data.datamodule import RestorationDataModule
 from restoration.errors import UserError
 from restoration.metrics.frechet import FrechetDistance, encoder_distance
 from restoration.report.folder import Report
 from restoration.report.table import show
 from restoration.report.write import describe, write_results
-from restoration.run.checkpoint import best_checkpoint, open_checkpoint
+from restoration.run.checkpoint import best_checkpoint, open_checkpoint, weights_of
 from restoration.run.command import hydra_command, output_folder
 from restoration.run.hardware import autocast_dtype, resolve_precision
 from restoration.run.overrides import Overrides
@@ -51,6 +54,25 @@ def _distance(own: dict[str, Any] | None, asked: DictConfig) -> FrechetDistance 
         return None
 
 
+def _classifier(config: DictConfig, data: RestorationDataModule, device: torch.device) -> Classifier | None:
+    """That of `config.classifier`, for these data; None if none is asked for.
+
+    Raises:
+        UserError: the data have no classes, or others.
+    """
+    if config.classifier is None:
+        return None
+    classifier = Classifier.load(weights_of(config.classifier), device, config.trust)
+    if data.classes is None:
+        raise UserError(f"classifier={config.classifier}: the data have no classes; leave it out, or give other data=")
+    if data.classes != classifier.classes:
+        known, shown = (f"{len(names)} ({', '.join(names[:3])} …)" for names in (classifier.classes, data.classes))
+        raise UserError(
+            f"classifier={config.classifier} knows {known} classes, and the data have {shown}; give another"
+        )
+    return classifier
+
+
 def evaluate(config: DictConfig) -> tuple[Report, list[str]]:
     """The evaluation that the config asks for, written to its output folder.
 
@@ -74,7 +96,8 @@ def evaluate(config: DictConfig) -> tuple[Report, list[str]]:
     frechet = _distance(trained["backbone"].get("encoder"), config.frechet)
     device = restorer.device
     precision = resolve_precision(config.precision or trained["trainer"]["precision"], device.type)
-    evaluation = instantiate(config.evaluation, frechet=frechet, dtype=autocast_dtype(precision))
+    judges = {"frechet": frechet, "classifier": _classifier(config, data, device)}
+    evaluation = instantiate(config.evaluation, **judges, dtype=autocast_dtype(precision))
     output_folder(output)
     if config.tune:
         warp, after, before = tune_on_selection(restorer, data, precision)
@@ -86,6 +109,7 @@ def evaluate(config: DictConfig) -> tuple[Report, list[str]]:
         "checkpoint": str(checkpoint),
         "split": config.split,
         "precision": str(precision),
+        **({"classifier": str(config.classifier)} if config.classifier else {}),
     }
     report = write_results(result, run, output)
     own = checkpoint.resolve() == best_checkpoint(beside).resolve() and (beside / "metrics.json").is_file()

@@ -31,7 +31,10 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "objective": ("restoration.objective.", "restoration.flow."),
     "evaluation": ("restoration.metrics.",),
     "schedule": ("restoration.training.schedule.",),
-    "optimizer": ("torch.optim.AdamW",),
+    "optimizer": ("torch.optim.AdamW", "torch.optim.SGD"),
+    "model": ("restoration.classifier.",),
+    "loss": ("restoration.classifier.", "torch.nn.CrossEntropyLoss"),
+    "augmentation": ("restoration.classifier.",),
     "trainer": ("lightning.pytorch.Trainer",),
     "callbacks": (
         "restoration.callbacks.",

@@ -173,10 +173,10 @@ class Kill(Callback):
         self._kill(trainer, self.in_validation)
 
 
-def callback_file(folder: Path, target: str, **arguments: Any) -> list[str]:
+def callback_file(folder: Path, target: str, base: str = "default", **arguments: Any) -> list[str]:
     """Flags of a config folder whose callbacks=extended adds one to the default ones, as a user would."""
     (folder / "callbacks").mkdir(parents=True, exist_ok=True)
-    lines = ["defaults: [default]", "added:", f"  _target_: {target}"]
+    lines = [f"defaults: [{base}]", "added:", f"  _target_: {target}"]
     lines += [f"  {name}: {value}" for name, value in arguments.items()]
     (folder / "callbacks" / "extended.yaml").write_text("\n".join(lines) + "\n")
     return ["--config-dir", str(folder)]

@@ -12,6 +12,7 @@ import torch
 import wandb
 from helpers import CONF, FEW_PASSES, TINY, TINY_NETWORK, composed, run_command, without_account
 from hydra.utils import get_object, instantiate
+from mnist_files import write_digits
 from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 
@@ -97,11 +98,13 @@ def test_every_option_composes_with_known_keys(group: str, option: str):
 def test_every_option_instantiates(group: str, option: str, folder: Path):
     overrides = [f"{group}={option}", f"folder={folder}", "trainer.accelerator=cpu", "trainer.precision=32-true"]
     overrides += [] if option in WITHOUT_ENCODER else ["backbone.encoder.weights=random"]
-    if option == "image_folder":
-        (folder / "photos").mkdir()
-        for number in range(4):
-            Image.new("RGB", (20, 20), (number, 0, 0)).save(folder / "photos" / f"{number}.png")
+    if option in ("image_folder", "class_folder"):
+        for number in range(8):
+            (folder / "photos" / f"{number % 2}").mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (20, 20), (number, 0, 0)).save(folder / "photos" / f"{number % 2}" / f"{number}.png")
         overrides += ["data.root=photos", "data.image_size=16"]
+    elif option == "mnist":
+        write_digits(folder / "data")
     elif option == "dead_leaves":
         overrides += [item for item in TINY if item.startswith("data.")]
     elif option == "posterior_mean":
@@ -120,7 +123,9 @@ def test_every_option_instantiates(group: str, option: str, folder: Path):
         made.prepare_data()
         made.setup()
         assert set(made.splits) == {"train", "selection", "test"}
-        assert all(store.images.shape[1:] == (16, 16, 3) for store in made.splits.values())
+        side = 32 if option == "mnist" else 16
+        assert all(store.images.shape[1:] == (side, side, 3) for store in made.splits.values())
+        assert (made.classes is not None) == (option in ("mnist", "class_folder"))
 
 
 @pytest.mark.parametrize("option", of("prediction"))

@@ -20,6 +20,7 @@ ROOMS = [
     "data",
     "estimator",
     "backbone",
+    "classifier",
     "flow",
     "sampler",
     "hub",
@@ -38,6 +39,7 @@ ROOMS = [
     "export",
     "app",
     "benchmark",
+    "pretrain",
     "train",
 ]
 PACKAGE = Path(restoration.__file__).parent
@@ -104,4 +106,4 @@ def arrows() -> set[tuple[str, str]]:
 
 def test_rooms_and_arrows_do_not_multiply():
     """Version 0.1 had 29 rooms and 93 arrows. A new import across rooms is a decision: change the number with it."""
-    assert (len(ROOMS), len(arrows())) <= (31, 124)
+    assert (len(ROOMS), len(arrows())) <= (33, 141)

@@ -1,18 +1,12 @@
 """A pretrained image classifier as feature extractor."""
 
-import re
-from argparse import Namespace
 from pathlib import Path
-from typing import Any, Literal
 
-import timm
 import torch
-from safetensors.torch import load_file
-from timm.models import clean_state_dict
 from torch import Tensor, nn
 
+from restoration.backbone.pretrained import Stem, change_stem, check_facts, create, normalisation
 from restoration.errors import UserError
-from restoration.trust import load_tensors
 
 # The strides are measured with an image of this height and width, up to the largest that divides both: 32.
 _MEASURED = (96, 128)
@@ -41,24 +35,16 @@ class Encoder(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(
-        self, model: str = "resnet34", weights: str = "a1_in1k", stem: Literal["imagenet", "no_pool"] = "no_pool"
-    ) -> None:
+    def __init__(self, model: str = "resnet34", weights: str = "a1_in1k", stem: Stem = "no_pool") -> None:
         super().__init__()
         self.pretrained = weights != "random"
-        self.model = _create(model, weights)
-        if stem == "no_pool":
-            if not isinstance(getattr(self.model, "maxpool", None), nn.Module):
-                raise UserError(f"backbone.encoder.stem=no_pool: {model} has no max-pool; use stem=imagenet")
-            self.model.maxpool = nn.Identity()
-        elif stem != "imagenet":
-            raise UserError(f"backbone.encoder.stem={stem!r}: choose imagenet or no_pool")
-        # By name, not from the weights, which a checkpoint is rebuilt without. For images in [−1, 1] the statistics of
-        # [0, 1] are 2·mean − 1 and 2·std.
-        trained = timm.get_pretrained_cfg(model)
-        assert trained is not None
-        self.register_buffer("mean", 2 * torch.tensor(trained.mean).view(1, 3, 1, 1) - 1, persistent=False)
-        self.register_buffer("std", 2 * torch.tensor(trained.std).view(1, 3, 1, 1), persistent=False)
+        self.model = create(model, weights, "backbone.encoder.model", {"features_only": True})
+        change_stem(self.model, stem, "backbone.encoder", model)
+        check_facts(Path(weights), model, stem)
+        # For images in [−1, 1] the statistics of [0, 1] are 2·mean − 1 and 2·std.
+        mean, std = normalisation(model)
+        self.register_buffer("mean", 2 * mean - 1, persistent=False)
+        self.register_buffer("std", 2 * std, persistent=False)
         self._levels: list[int] = []
         self.strides: list[int] = []
         self.channels: list[int] = []
@@ -139,59 +125,3 @@ class WidenedConv(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         seen, extra = images.split([self.pretrained.in_channels, self.extra.in_channels], dim=1)
         return self.pretrained(seen) + self.extra(extra)
-
-
-def _create(model: str, weights: str) -> nn.Module:
-    path = Path(weights)
-    # timm would fetch "hf-hub:…" and read "local-dir:…" whatever the weights.
-    if not re.fullmatch(r"[\w.]+", model):
-        raise UserError(f"backbone.encoder.model={model!r}: give a name of timm, such as resnet50")
-    try:
-        if weights in ("random", "checkpoint"):
-            return timm.create_model(model, features_only=True)
-        if path.suffix in (".safetensors", ".pth", ".pt", ".bin"):
-            if not path.is_file():
-                raise UserError(
-                    f"encoder weights not found: {weights}; give a .safetensors or .pth file of {model} by "
-                    "backbone.encoder.weights=FILE, or train without weights: backbone.encoder.weights=random"
-                )
-            created = timm.create_model(model, features_only=True)
-            _fill(created, path, model)
-            return created
-        return timm.create_model(f"{model}.{weights}", pretrained=True, features_only=True)
-    except UserError:
-        raise
-    except Exception as error:  # timm and the hub raise a dozen types, several with an empty message
-        raise UserError(
-            f"encoder {model!r} with weights {weights!r} is not available ({type(error).__name__}: "
-            f"{str(error).splitlines()[0] if str(error) else 'no message'}); check backbone.encoder.model, or use "
-            "backbone.encoder.weights=FILE, or none with backbone.encoder.weights=random"
-        ) from error
-
-
-def _fill(model: nn.Module, path: Path, name: str) -> None:
-    """Loads a classifier's weights without its head."""
-    try:
-        # Training checkpoints of timm hold the weights under one of these names, beside their arguments.
-        with torch.serialization.safe_globals([Namespace]):
-            state: Any = load_file(path) if path.suffix == ".safetensors" else load_tensors(path)
-        held = [
-            key for key in ("state_dict_ema", "model_ema", "state_dict", "model") if isinstance(state.get(key), dict)
-        ]
-        state = clean_state_dict(state[held[0]] if held else state)
-    except Exception as error:
-        raise UserError(
-            f"encoder weights {path} cannot be read ({type(error).__name__}); is it complete, and tensors only?"
-        ) from error
-    # timm's feature wrappers rename: the classifier's `stages.0` is `stages_0`, its `blocks` are `model.blocks`.
-    state = {key.replace(".", "_"): value for key, value in state.items()}
-    # Batch normalisation's step counters are often left out of weight files, and frozen statistics do not use them.
-    wanted = {key: own for key, own in model.state_dict().items() if not key.endswith("num_batches_tracked")}
-    theirs = {key: key.removeprefix("model.").replace(".", "_") for key in wanted}
-    unfit = [key for key, own in wanted.items() if theirs[key] not in state or state[theirs[key]].shape != own.shape]
-    if unfit:
-        raise UserError(
-            f"encoder weights {path} do not fit {name}: {len(unfit)} tensors are missing or of another shape, "
-            f"the first {unfit[0]!r}"
-        )
-    model.load_state_dict({key: state[other] for key, other in theirs.items()}, strict=False)

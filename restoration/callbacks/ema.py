@@ -10,13 +10,11 @@ from torch.optim.swa_utils import AveragedModel
 
 from restoration.errors import Range, UserError
 
-PREFIX = "restorer."
-
 
 class EMA(WeightAveraging):
-    """Averages the restorer over a share of the steps so far (power-function EMA; Karras et al. 2024, "EDM2").
+    """Averages the network over a share of the steps so far (power-function EMA; Karras et al. 2024, "EDM2").
 
-    Validation, checkpoints and everything made from them use the averaged restorer; training continues with its own
+    Validation, checkpoints and everything made from them use the averaged network; training continues with its own
     weights. Other parts of the module, such as the objective, are not averaged.
 
     Args:
@@ -39,17 +37,17 @@ class EMA(WeightAveraging):
         weight = 1 / (self.horizon * float(updates) + 1)
         torch._foreach_lerp_(averaged, current, weight)
 
-    # Lightning's methods average whatever module they are given; here that is the restorer.
+    # Lightning's methods average whatever module they are given; here that is the network.
 
     def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
         if stage == "fit":
-            self._average_model = AveragedModel(pl_module.restorer, pl_module.device, use_buffers=False, **self._kwargs)
+            self._average_model = AveragedModel(pl_module.network, pl_module.device, use_buffers=False, **self._kwargs)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *arguments: Any) -> None:
-        super().on_train_batch_end(trainer, pl_module.restorer, *arguments)
+        super().on_train_batch_end(trainer, pl_module.network, *arguments)
 
     def _swap_models(self, pl_module: Any) -> None:
-        super()._swap_models(pl_module.restorer)
+        super()._swap_models(pl_module.network)
         self._swapped = not self._swapped
 
     def on_exception(self, trainer: Trainer, pl_module: Any, exception: BaseException) -> None:
@@ -62,10 +60,11 @@ class EMA(WeightAveraging):
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         assert self._average_model is not None
+        prefix = f"{pl_module.trains}."
         state, average = checkpoint["state_dict"], self._average_model.state_dict()
-        checkpoint["current_model_state"] = {name: state[name] for name in state if name.startswith(PREFIX)}
+        checkpoint["current_model_state"] = {name: state[name] for name in state if name.startswith(prefix)}
         averaged = {
-            PREFIX + name.removeprefix("module."): average.pop(name)
+            prefix + name.removeprefix("module."): average.pop(name)
             for name in list(average)
             if name.startswith("module.")
         }
@@ -75,8 +74,9 @@ class EMA(WeightAveraging):
     def on_load_checkpoint(self, trainer: Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         if self._average_model is None or "current_model_state" not in checkpoint:
             return
-        averaged = {name: value for name, value in checkpoint["state_dict"].items() if name.startswith(PREFIX)}
-        averaged = {f"module.{name.removeprefix(PREFIX)}": value for name, value in averaged.items()}
+        prefix = f"{pl_module.trains}."
+        averaged = {name: value for name, value in checkpoint["state_dict"].items() if name.startswith(prefix)}
+        averaged = {f"module.{name.removeprefix(prefix)}": value for name, value in averaged.items()}
         self._average_model.load_state_dict({**averaged, **checkpoint["averaging_state"]})
-        raw = {name.removeprefix(PREFIX): value for name, value in checkpoint["current_model_state"].items()}
-        pl_module.restorer.load_state_dict(raw)
+        raw = {name.removeprefix(prefix): value for name, value in checkpoint["current_model_state"].items()}
+        pl_module.network.load_state_dict(raw)

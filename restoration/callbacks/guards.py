@@ -13,7 +13,6 @@ from torch.optim import Optimizer
 from restoration.batch import Batch
 from restoration.checkpoint_file import broken, save
 from restoration.errors import Count, UserError, whole_number
-from restoration.keyed import fold
 
 # Under fp16 a gradient scaler starts too high, and skips overflowing steps until it fits.
 FP16_PATIENCE = 20
@@ -170,8 +169,8 @@ def _written(trainer: Trainer, module: LightningModule, batch: object, step: int
     rank = f"_rank{trainer.global_rank}" if trainer.world_size > 1 else ""
     path = Path(trainer.default_root_dir) / f"failed_batch{rank}.pt"
     facts: dict[str, Any] = {"step": step, "precision": str(trainer.precision), "config": module.config}
-    seed: Any = module.seed
-    facts["keys"] = fold(seed, "objective", trainer.current_epoch, batch.index)  # as in `training_step`
+    keys: Any = module.keys
+    facts |= {"keys": keys(batch), "progress": module.progress}
     weights = module.state_dict()
     weights |= {name: value for name, value in buffers.items() if name in weights}
     save({**facts, "batch": vars(batch), "state_dict": weights}, path)

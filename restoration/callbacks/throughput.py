@@ -53,7 +53,7 @@ def count_flops(pl_module: Any, batch: Batch) -> int:
     part = batch.first(2)
     pl_module.eval()  # batch statistics must not move
     with torch.compiler.set_stance("force_eager"):
-        loss = functools.partial(pl_module.objective, pl_module.restorer, part, part.index)
+        loss = functools.partial(pl_module.terms, part, part.index)
         counted = measure_flops(pl_module, lambda: loss()[0], torch.Tensor.sum)
     pl_module.zero_grad(set_to_none=True)
     pl_module.train()

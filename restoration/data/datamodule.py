@@ -92,11 +92,11 @@ class RestorationDataModule(LightningDataModule):
     """Base class of the data sets; a subclass provides the clean images (`load_splits`).
 
     Images are moved to the device as uint8 and degraded there, a batch at a time. In training the degradation is
-    keyed by (seed, epoch, image index), and images are flipped at random. In evaluation it is keyed by the image index
+    keyed by (seed, epoch, image index), and images are mirrored at random. In evaluation it is keyed by the image index
     alone, so it is the same in every run.
 
     Args:
-        corruption: degrades the images.
+        corruption: degrades the images; None leaves the degraded images clean.
         image_size: side in pixels.
         batch_size: of training, per device.
         eval_batch_size: of validation and test, on all devices together.
@@ -104,18 +104,23 @@ class RestorationDataModule(LightningDataModule):
         seed: keys the order of the images and the degradations of training.
         flat_areas: share of the training images that get exactly black or white areas before they are degraded
             (`augment.flat_areas`), so that not every such area is taken for a hole.
+        flip: mirrors half of the training images left to right; false where a mirrored image is another thing.
+
+    Attributes:
+        classes: names of the classes, in the order of the labels; None without classes. Known after `setup`.
 
     Raises:
         UserError: a size is not a whole number, flat_areas is no share, or there is no such device.
     """
 
-    corruption: Corruption
+    corruption: Corruption | None
     image_size: Annotated[int, Range(1, 4096)] = 64
     batch_size: Count = 64
     eval_batch_size: Count = 128
     device: Literal["cpu", "cuda"] = "cpu"
     seed: Annotated[int, Range(0, 2**32 - 1)] = 0
     flat_areas: Share = 0.0
+    flip: bool = True
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -128,6 +133,7 @@ class RestorationDataModule(LightningDataModule):
         for name in ("image_size", "batch_size", "eval_batch_size"):
             whole_number(f"data.{name}", getattr(self, name), 1)
         self.splits: dict[str, Store] = {}
+        self.classes: list[str] | None = None
         self._resident: Tensor | None = None
 
     @abstractmethod
@@ -195,11 +201,15 @@ class RestorationDataModule(LightningDataModule):
         if batch["split"] == "train":
             assert self.trainer is not None
             keys = fold(self.seed, "train", self.trainer.current_epoch, index.cpu())
-            flip = (uniform(fold(keys, "flip"), 1)[:, 0] < 0.5).to(clean.device)
-            clean = torch.where(flip[:, None, None, None], clean.flip(-1), clean)
+            if self.flip:
+                mirrored = (uniform(fold(keys, "flip"), 1)[:, 0] < 0.5).to(clean.device)
+                clean = torch.where(mirrored[:, None, None, None], clean.flip(-1), clean)
             clean = flat_areas(clean, keys, self.flat_areas)
         else:
-            keys = fold("evaluation", self.corruption.protocol, index.cpu())
+            keys = fold("evaluation", self.corruption.protocol if self.corruption else 0, index.cpu())
+        if self.corruption is None:
+            untouched = torch.zeros_like(clean[:, :1], dtype=torch.bool), torch.zeros_like(clean[:, 0, 0, 0])
+            return Batch(clean, clean, *untouched, index, batch.get("label"), None, batch["place"])
         degraded, mask, severity = self.corruption(clean, keys)
         kind = None if batch["split"] == "train" else self.corruption.kinds(keys, (clean.shape[-2], clean.shape[-1]))
         return Batch(clean, degraded, mask, severity, index, batch.get("label"), kind, batch["place"])

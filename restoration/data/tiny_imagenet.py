@@ -57,6 +57,7 @@ class TinyImageNet(FileDataModule):
             raise UserError(f"{folder} has no wnids.txt; {remedy}")
         wnids = (folder / "wnids.txt").read_text(errors="replace").split()
         classes = {wnid: position for position, wnid in enumerate(sorted(set(wnids)))}
+        self.classes = list(classes)
         splits: dict[str, list[Source]] = {"train": [], "selection": [], "test": []}
         for wnid, label in classes.items():
             for number, path in _numbered(folder / "train" / wnid / "images", wnid, IMAGES_PER_CLASS):

@@ -8,15 +8,18 @@ import torch
 from torch import Tensor
 
 from restoration.batch import Batch
+from restoration.classifier import Classifier
 from restoration.metrics.bootstrap import bootstrap_mean, jackknife
 from restoration.metrics.frechet import FrechetDistance, GroupedStatistics, frechet_distance, frechet_left_out
 from restoration.metrics.image import gradient_energy, measure
+from restoration.metrics.recognition import recognised
 from restoration.metrics.samples import SampledRestorer
 from restoration.metrics.summary import (
     QUALITY,
     group_table,
     hole_groups,
     kind_groups,
+    means,
     severity_groups,
     stack_columns,
     summary,
@@ -42,13 +45,21 @@ class MethodResults:
         self._features: list[GroupedStatistics] = []
         self._first_images: list[dict[str, Tensor]] = []
 
-    def add(self, samples: list[Tensor], batch: Batch, frechet: FrechetDistance | None) -> None:
+    def add(
+        self,
+        samples: list[Tensor],
+        batch: Batch,
+        frechet: FrechetDistance | None,
+        classifier: Classifier | None = None,
+    ) -> None:
         """Measures the outputs (B, 3, H, W) for a batch, the same number of samples for every batch."""
         for number, images in enumerate(samples):
             if number == len(self._samples):
                 self._samples.append([])
                 self._features.append(GroupedStatistics())
             self._samples[number].append(measure(images, batch.clean, batch.mask))
+            if classifier is not None:
+                self._samples[number][-1]["top1"] = recognised(classifier, images, batch)
             if frechet is not None:
                 self._features[number].update(frechet.features(images), batch.index)
 
@@ -98,10 +109,17 @@ class Collector:
         nfe: the NFE of the restored images; each is one method.
         baselines: names of the methods that fill the hole. They have no Fréchet distance.
         frechet: None leaves the distance out.
+        classifier: adds `top1`, the share of images that it knows; None leaves it out. The baselines have none.
     """
 
-    def __init__(self, nfe: list[int], baselines: list[str], frechet: FrechetDistance | None) -> None:
-        self.nfe, self.baselines, self.frechet = nfe, baselines, frechet
+    def __init__(
+        self,
+        nfe: list[int],
+        baselines: list[str],
+        frechet: FrechetDistance | None,
+        classifier: Classifier | None = None,
+    ) -> None:
+        self.nfe, self.baselines, self.frechet, self.classifier = nfe, baselines, frechet, classifier
         self.n = 0
         self.methods: dict[Any, MethodResults] = {name: MethodResults() for name in ("identity", *baselines, *nfe)}
         self._clean_features = GroupedStatistics()
@@ -112,7 +130,8 @@ class Collector:
     def add(self, batch: Batch, outputs: dict[Any, list[Tensor]]) -> None:
         """Adds a batch and the outputs for it: method -> samples (B, 3, H, W)."""
         for method, samples in outputs.items():
-            self.methods[method].add(samples, batch, None if method in self.baselines else self.frechet)
+            judges = (None, None) if method in self.baselines else (self.frechet, self.classifier)
+            self.methods[method].add(samples, batch, *judges)
         if self.frechet is not None:
             self._clean_features.update(self.frechet.features(batch.clean), batch.index)
         self._images.append({
@@ -121,6 +140,8 @@ class Collector:
             "hole": batch.mask.float().mean(dim=(1, 2, 3)),
             "texture_clean": gradient_energy(batch.clean, batch.mask),
         })  # fmt: skip
+        if self.classifier is not None:
+            self._images[-1]["top1"] = recognised(self.classifier, batch.clean, batch)
         self._kinds += batch.kind or []
         if self.n < EXAMPLES:
             restored = {f"NFE {nfe}": outputs[nfe][0] for nfe in self.nfe}
@@ -145,16 +166,18 @@ class Collector:
         ]
         identity = self.methods["identity"].columns()
         restored = {nfe: self.methods[nfe].columns() for nfe in self.nfe}
+        clean = {name: column for name, column in images.items() if name == "top1"}
         return _plain({
             "n": self.n,
             "seed": seed,
+            **({"clean": means(clean, seed)} if clean else {}),
             "identity": tables["identity"],
             "classical": {name: tables[name] for name in self.baselines} if images["hole"].any() else {},
             "restored": by_nfe[0],
             "by_nfe": by_nfe,
-            "by_severity": group_table(severity_groups(images["severity"]), identity, restored, seed),
-            "by_hole": group_table(hole_groups(images["hole"]), identity, restored, seed),
-            "by_kind": group_table(kind_groups(self._kinds), identity, restored, seed),
+            "by_severity": group_table(severity_groups(images["severity"]), identity, restored, seed, clean),
+            "by_hole": group_table(hole_groups(images["hole"]), identity, restored, seed, clean),
+            "by_kind": group_table(kind_groups(self._kinds), identity, restored, seed, clean),
         })  # fmt: skip
 
     def rows(self) -> list[dict[str, Any]]:
@@ -167,6 +190,8 @@ class Collector:
             columns = {name: images[name] for name in ("index", "severity", "hole")} | {"nfe": np.full(self.n, nfe)}
             columns |= {name: restored[name] for name in QUALITY}
             columns |= {f"identity_{name}": identity[name] for name in QUALITY}
+            if "top1" in images:
+                columns |= {"top1": restored["top1"], "identity_top1": identity["top1"], "clean_top1": images["top1"]}
             values = [_plain(column.tolist()) for column in columns.values()]
             rows += [dict(zip(columns, row, strict=True)) for row in zip(*values, strict=True)]
         return rows

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from restoration.batch import Batch
+from restoration.classifier import Classifier
 from restoration.errors import NFE, Count, Range, UserError, whole_number
 from restoration.metrics.classical import biharmonic_fill, diffusion_fill, mean_fill
 from restoration.metrics.collector import Collector
@@ -49,6 +50,7 @@ class Evaluation:
         masks: the restorer is given each image's mask, as by a user who marks the hole; otherwise it is blind.
         seed: of the sampling noise and of the bootstrap.
         frechet: adds its distance to the clean images, under its name; None leaves it out.
+        classifier: adds the share of clean, degraded and restored images that it knows, `top1`; None leaves it out.
         dtype: of the network's multiplications; None is float32, as all metrics are. On a trained network bfloat16
             changed no mean by more than 0.005 dB.
 
@@ -67,6 +69,7 @@ class Evaluation:
         masks: bool = False,
         seed: int = 0,
         frechet: FrechetDistance | None = None,
+        classifier: Classifier | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
         self.nfe = [nfe] if isinstance(nfe, int) else list(nfe)
@@ -78,7 +81,7 @@ class Evaluation:
         self.spread_samples = whole_number("evaluation.spread_samples", spread_samples, 0)
         self.spread_images = whole_number("evaluation.spread_images", spread_images, 0)
         self.reference = None if reference is None else whole_number("evaluation.reference", reference, 1)
-        self.masks, self.seed, self.frechet, self.dtype = masks, seed, frechet, dtype
+        self.masks, self.seed, self.frechet, self.classifier, self.dtype = masks, seed, frechet, classifier, dtype
 
     @torch.no_grad()
     def __call__(self, restorer: Restorer, batches: Iterable[Batch]) -> EvaluationResult:
@@ -93,7 +96,7 @@ class Evaluation:
         """
         start = time.perf_counter()
         source = SampledRestorer(restorer, self.seed, self.dtype, self.masks)
-        collector = Collector(self.nfe, list(CLASSICAL), self.frechet)
+        collector = Collector(self.nfe, list(CLASSICAL), self.frechet, self.classifier)
 
         # Restore and measure.
         for batch in self._first_images(batches):

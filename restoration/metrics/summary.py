@@ -24,6 +24,11 @@ def stack_columns(batches: list[dict[str, Tensor]]) -> Columns:
     return {name: torch.cat([batch[name] for batch in batches]).cpu().numpy() for name in names}
 
 
+def means(columns: Columns, seed: int) -> dict[str, Any]:
+    """Mean and interval of each column, without its NaN."""
+    return _with_intervals({name: bootstrap_mean(column, seed) for name, column in columns.items()})
+
+
 def _with_intervals(values: dict[str, tuple[float, float, float]]) -> dict[str, Any]:
     table: dict[str, Any] = {}
     for name, (value, low, high) in values.items():
@@ -57,27 +62,31 @@ def kind_groups(kinds: list[str]) -> Groups:
     return [({"kind": kind}, np.array([own == kind for own in kinds])) for kind in sorted(set(kinds))]
 
 
-def group_table(groups: Groups, identity: Columns, restored: dict[int, Columns], seed: int) -> list[dict[str, Any]]:
+def group_table(
+    groups: Groups, identity: Columns, restored: dict[int, Columns], seed: int, clean: Columns
+) -> list[dict[str, Any]]:
     """One entry for each group of images.
 
-    An entry has the group's labels, `n`, the metrics of the identity, and for each NFE the metrics of the restored
-    images with their gains: the restored image's PSNR minus the degraded image's, paired by image.
+    An entry has the group's labels, `n`, the metrics of the clean images (if there are any) and of the identity, and
+    for each NFE the metrics of the restored images with their gains: the restored image's PSNR minus the degraded
+    image's, paired by image.
     """
-    names = ("psnr", "psnr_hole", "psnr_known")
+    names = ("psnr", "psnr_hole", "psnr_known", *clean)
 
-    def means(columns: Columns, selected: np.ndarray) -> dict[str, Any]:
-        inside = np.where(selected, 1.0, np.nan)
-        return _with_intervals({name: bootstrap_mean(column * inside, seed) for name, column in columns.items()})
+    def inside(columns: Columns, selected: np.ndarray) -> dict[str, Any]:
+        return means({name: column * np.where(selected, 1.0, np.nan) for name, column in columns.items()}, seed)
 
     entries = []
     for labels, selected in groups:
         entry = {**labels, "n": int(selected.sum())}
-        entry["identity"] = means({name: identity[name] for name in names}, selected)
+        if clean:
+            entry["clean"] = inside(clean, selected)
+        entry["identity"] = inside({name: identity[name] for name in names}, selected)
         entry["by_nfe"] = []
         for nfe, columns in restored.items():
             table = {name: columns[name] for name in names}
             table["gain"] = columns["psnr"] - identity["psnr"]
             table["gain_known"] = columns["psnr_known"] - identity["psnr_known"]
-            entry["by_nfe"].append({"nfe": nfe, **means(table, selected)})
+            entry["by_nfe"].append({"nfe": nfe, **inside(table, selected)})
         entries.append(entry)
     return entries

@@ -30,8 +30,8 @@ class Report:
             metrics = json.loads(path.read_text())
         except (OSError, ValueError) as error:
             raise UserError(f"{path} cannot be read ({error}); evaluate the run again") from error
-        if not isinstance(metrics, dict) or not isinstance(metrics.get("restored"), dict):
-            raise UserError(f"{path} holds no results under 'restored'; evaluate the run again")
+        if not isinstance(metrics, dict) or not (isinstance(metrics.get("restored"), dict) or "top1" in metrics):
+            raise UserError(f"{path} holds no results under 'restored' or 'top1'; evaluate the run again")
         return cls(Path(folder), metrics)
 
     @property
@@ -54,9 +54,12 @@ class Report:
         common = {name: self.run.get(name) for name in ("data", "image_size", "corruption", "strength", "severity")}
         common |= {"group": self.group, "run": self.name, "split": self.run.get("split", "test")}
         common["n"] = self.metrics.get("n")
-        baselines = {"identity": self.metrics.get("identity") or {}, **(self.metrics.get("classical") or {})}
-        rows = [{**common, "method": method, **_row(values)} for method, values in baselines.items()]
+        baselines = {"clean": self.metrics.get("clean") or {}, "identity": self.metrics.get("identity") or {}}
+        baselines |= self.metrics.get("classical") or {}
+        rows = [{**common, "method": name, **_row(values)} for name, values in baselines.items() if values]
         common |= {name: self.run.get(name) for name in ("seed", "images_seen")}
+        if "restored" not in self.metrics:
+            return [{**common, "method": "classified", **_row(self.metrics)}]
         common["images_per_second"] = self.metrics.get("images_per_second")
         common["warp"] = ", ".join(map(str, (self.run.get("sampler") or {}).get("warp", [1.0, 1.0])))
         points = sorted(self.metrics.get("by_nfe") or [], key=lambda point: point["nfe"])
@@ -114,6 +117,7 @@ def _row(values: Mapping[str, Any]) -> dict[str, Any]:
     """A method's metrics under the names of `table.COLUMNS`."""
     columns = {name: name for name in ("nfe", "solver", "psnr", "ssim", "psnr_hole", "psnr_known", "images_per_second")}
     columns |= {"texture": "texture_ratio", "spread": "spread_hole"}
+    columns |= {name: name for name in ("top1", "top5", "f1", "ece")}
     row = {name: values[key] for name, key in columns.items() if values.get(key) is not None}
     # A Fréchet distance is named after its network; distances over different networks cannot be compared.
     frechet = sorted(key for key in values if key.startswith("frechet_") and isinstance(values[key], int | float))

@@ -17,11 +17,12 @@ COLUMNS = (  # of the CSV file
     *("group", "run", "method", "seed", "data", "image_size", "split", "n"),
     *("corruption", "strength", "severity", "nfe", "solver", "warp"),
     *("psnr", "ssim", "psnr_hole", "psnr_known", "texture", "spread", "frechet", "frechet_over"),
-    *("images_seen", "images_per_second", "difference_to"),
+    *("top1", "top5", "f1", "ece", "images_seen", "images_per_second", "difference_to"),
     *("psnr_difference", "psnr_difference_low", "psnr_difference_high"),
     *("frechet_difference", "frechet_difference_low", "frechet_difference_high"),
 )
 VARYING = ("group", "seed", "data", "image_size", "split", "corruption", "warp")  # shown if the rows differ
+OWN = ("restored", "classified")  # methods that are the run's, not baselines
 TEXT = ("group", "run", "data", "split", "corruption", "severity", "solver", "warp")  # aligned left
 
 
@@ -41,7 +42,7 @@ def rows(reports: Iterable[Report], reference: Report | None = None) -> list[Row
     result = []
     for report in reports:
         for row in report.rows():
-            if row["method"] != "restored":
+            if row["method"] not in OWN:
                 content = tuple((key, value) for key, value in row.items() if key != "run")
                 if content in seen:
                     continue
@@ -52,7 +53,7 @@ def rows(reports: Iterable[Report], reference: Report | None = None) -> list[Row
                 row["frechet_difference"] = report.frechet_difference(reference, row["nfe"])
             result.append(row)
     # The sort is stable: within a block baselines come first, then the runs in their order, NFE ascending.
-    return sorted(result, key=lambda row: (*_block(row), row["method"] == "restored"))
+    return sorted(result, key=lambda row: (*_block(row), row["method"] in OWN))
 
 
 def _columns(rows: Sequence[Row]) -> list[tuple[str, str, int]]:
@@ -72,6 +73,7 @@ def _columns(rows: Sequence[Row]) -> list[tuple[str, str, int]]:
         ("spread", "spread", 3),
         ("frechet", "Fréchet" + (f"\n{frechet.pop()}" if len(frechet) == 1 else ""), 2),
         ("frechet_difference", f"ΔFréchet vs\n{reference}", 2),
+        *((name, name, 3) for name in ("top1", "top5", "f1", "ece")),
         ("images_per_second", "images/s", 1),
     ]
     values = {name: {row.get(name) for row in rows} - {None} for name, _, _ in columns}
@@ -79,7 +81,7 @@ def _columns(rows: Sequence[Row]) -> list[tuple[str, str, int]]:
 
 
 def _cell(row: Row, name: str, decimals: int) -> str:
-    value = row["method"] if name == "run" and row["method"] != "restored" else row.get(name)
+    value = row["method"] if name == "run" and row["method"] not in OWN else row.get(name)
     if value is None:
         return "-"
     if isinstance(value, tuple):
@@ -105,7 +107,7 @@ def table(rows: Sequence[Row]) -> Table:
             result.add_section()
         previous = _block(row)
         cells = [_cell(row, name, decimals) for name, _, decimals in columns]
-        result.add_row(*cells, style="dim" if row["method"] != "restored" else None)
+        result.add_row(*cells, style="dim" if row["method"] not in OWN else None)
     return result
 
 

@@ -12,8 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.plugins import Plugins
 from hydra.errors import HydraException, InstantiationException
+from hydra.plugins.search_path_plugin import SearchPathPlugin
 from hydra.types import RunMode
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 from omegaconf import DictConfig, OmegaConf
@@ -34,6 +37,34 @@ _INSTALLED = {"site-packages", "dist-packages"}
 # A wheel carries the folder inside the package; in the repository it stands beside it.
 _PACKAGE = Path(__file__).parents[1]
 CONF = next(folder for folder in (_PACKAGE / "conf", _PACKAGE.parent / "conf") if (folder / "train.yaml").is_file())
+
+
+class SharedGroups(SearchPathPlugin):
+    """A command whose config folder lies in `CONF` finds the groups of `CONF` too, after its own."""
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        places = [Path(part.path.removeprefix("file://")) for part in search_path.get_path() if part.provider == "main"]
+        if any(CONF in place.parents for place in places):
+            search_path.append("restoration", f"file://{CONF}")
+
+
+Plugins.instance().register(SharedGroups)
+
+
+def config_folder(config_name: str) -> Path:
+    """Where a command's groups are: in a folder of its name if there is one, else in `CONF`.
+
+    The folder is for a command whose groups have the names of others with other options, such as `experiment`.
+    """
+    return CONF / config_name if (CONF / config_name).is_dir() else CONF
+
+
+def _check_experiment(folder: Path) -> None:
+    """UserError if a command with experiments of its own is given one of another command."""
+    name = HydraConfig.get().runtime.choices.get("experiment")
+    own = sorted(file.stem for file in (folder / "experiment").glob("*.yaml"))
+    if folder != CONF and name not in own and (CONF / "experiment" / f"{name}.yaml").is_file():
+        raise UserError(f"experiment={name} is one of restoration.train; here: {', '.join(own)}")
 
 
 def output_folder(folder: Path) -> Path:
@@ -143,6 +174,7 @@ def hydra_command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], C
     def decorate(task: Callable[[DictConfig], Any]) -> Callable[[], None]:
         @functools.wraps(task)
         def checked(config: DictConfig) -> Any:
+            _check_experiment(config_folder(config_name))
             reference = reference_config()
             check_keys(config, reference)
             # Unresolved: some interpolations have their value only when the task has filled it in.
@@ -154,12 +186,13 @@ def hydra_command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], C
             check_values(config)
             return task(config)
 
-        composed = hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(command(checked))
+        folder = str(config_folder(config_name))
+        composed = hydra.main(version_base="1.3", config_path=folder, config_name=config_name)(command(checked))
 
         @functools.wraps(task)
         def main() -> None:
             sys.argv[1:] = allow_any_key(sys.argv[1:])
-            if config_name == "train":
+            if config_name in ("train", "pretrain"):
                 command(_check_place)(sys.argv[1:])
             with sweep_end():
                 composed()

@@ -16,6 +16,9 @@ from restoration.errors import UserError
 from restoration.restorer import GROUPS, Restorer
 from restoration.run.command import command
 from restoration.run.hardware import autocast_dtype, usable_device
+from restoration.training.classification import ClassifierModule
+from restoration.training.module import RestorationModule, TrainingModule
+from restoration.training.schedule import Cosine
 from restoration.trust import check_targets
 
 
@@ -27,16 +30,15 @@ def repeat(path: str, device: torch.device, trust: Any = None) -> list[str]:
     """
     try:
         dump = load(path)
-        values, config = dump["batch"], {name: dump["config"][name] for name in (*GROUPS, "objective")}
+        groups = ("model", "loss", "augmentation") if "model" in dump["config"] else (*GROUPS, "objective")
+        values, config = dump["batch"], {name: dump["config"][name] for name in groups}
     except (OSError, DamagedFileError, KeyError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise UserError(f"{path} is not a failed_batch.pt, or is damaged ({reason})") from error
     check_targets(config, trust, path)
-    parts = nn.ModuleDict(
-        {"restorer": Restorer.build(config, weights="checkpoint"), "objective": instantiate(config["objective"])}
-    )
+    parts = _module(config)
     parts.load_state_dict(dump["state_dict"])
-    parts.to(device).to(memory_format=torch.channels_last).train()
+    parts.to(device).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     moved: dict[str, Any] = {n: value.to(device) if isinstance(value, Tensor) else value for n, value in values.items()}
     batch = Batch(**moved)
     found = [f"the weight {name} is not finite"] if (name := broken(dump)) else []
@@ -54,7 +56,7 @@ def repeat(path: str, device: torch.device, trust: Any = None) -> list[str]:
     dtype = autocast_dtype(dump["precision"])
     with torch.autograd.set_detect_anomaly(True):
         with torch.autocast(device.type, dtype, enabled=dtype is not None):
-            loss, terms = parts["objective"](parts["restorer"], batch, dump["keys"].to(device))
+            loss, terms = parts.terms(batch, dump["keys"].to(device), dump["progress"])
         found += seen[:1]
         figures = {"loss": loss.detach(), **terms}
         try:
@@ -65,6 +67,15 @@ def repeat(path: str, device: torch.device, trust: Any = None) -> list[str]:
             found.append(f"gradient: {error}".splitlines()[0])
     said = ", ".join(f"{name} {float(value):.6g}" for name, value in figures.items())
     return [f"step {dump['step']}, {len(batch)} images: {said}", *(found or ["all outputs and gradients are finite"])]
+
+
+def _module(config: dict[str, Any]) -> TrainingModule:
+    """The module of a config, without an optimiser's settings."""
+    rest: Any = (torch.optim.AdamW, Cosine(), config)
+    if "model" in config:
+        classifier = instantiate({**config["model"], "weights": "checkpoint"})
+        return ClassifierModule(classifier, *(instantiate(config[name]) for name in ("loss", "augmentation")), *rest)
+    return RestorationModule(Restorer.build(config, "checkpoint"), instantiate(config["objective"]), *rest)
 
 
 def main() -> None:

@@ -18,7 +18,7 @@ from restoration.picture import is_out_of_memory
 from restoration.run.memory import out_of_memory
 from restoration.run.stopping import StopTogether, in_slurm_job
 from restoration.run.sweep import repeated
-from restoration.training.module import RestorationModule
+from restoration.training.module import TrainingModule
 from restoration.trust import named
 
 log = logging.getLogger(__name__)
@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 _LIBRARIES = ("restoration", "torch", "lightning")
 
 
-def fit(trainer: Trainer, module: RestorationModule, data: RestorationDataModule, checkpoint: Path | None) -> None:
+def fit(trainer: Trainer, module: TrainingModule, data: RestorationDataModule, checkpoint: Path | None) -> None:
     """Trains to the end. The first Ctrl-C ends the training as SIGTERM does, after the current step.
 
     Raises:

@@ -37,13 +37,15 @@ _VALUES: dict[str, Any] = {
         "init": str | None,
     },
     **{"validations": Count, "budget": {"images": Count}, "checkpoint": str | None, "output": str | None, "tune": bool},
+    "classifier": str | None,
     **{"split": Literal["test", "selection"], "device": str, "overwrite": bool, "nfe": NFE | None, "images": Count},
     **{"reference": NFE, "frechet": {"model": str | None, "weights": str | None, "stem": str | None}},
     **{"input": str, "tile": Count, "overlap": Annotated[int, Range(0)] | None, "batch_size": Count},
     **{"init": str | None, "mask": str | None, "mask_invert": bool, "keep_known": bool},
     **{"max_megapixels": Positive, "port": Annotated[int, Range(1, 65535)], "resume": bool | Literal["auto"]},
     **dict.fromkeys(
-        ("data", "corruption", "estimator", "backbone", "source", "prediction", "sampler", "objective", "optimizer")
+        ("model", "loss", "augmentation")
+        + ("data", "corruption", "estimator", "backbone", "source", "prediction", "sampler", "objective", "optimizer")
         + ("schedule", "callbacks", "trainer", "logger", "evaluation", "run"),
         {},
     ),
@@ -51,8 +53,8 @@ _VALUES: dict[str, Any] = {
 
 # Keys that hold a file or a folder.
 PATHS = (
-    *("checkpoint", "init", "input", "output", "mask", "frechet.weights"),
-    *("data.root", "source.restorer.path", "backbone.encoder.weights"),
+    *("checkpoint", "classifier", "init", "input", "output", "mask", "frechet.weights"),
+    *("data.root", "source.restorer.path", "backbone.encoder.weights", "model.weights"),
 )
 
 

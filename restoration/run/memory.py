@@ -11,14 +11,12 @@ from torch import Tensor
 
 from restoration.data.datamodule import RestorationDataModule
 from restoration.errors import UserError
-from restoration.training.module import RestorationModule
+from restoration.training.module import TrainingModule
 
 _MEASURED = ("cuda",)
 
 
-def out_of_memory(
-    error: Exception, trainer: Trainer, module: RestorationModule, data: RestorationDataModule
-) -> UserError:
+def out_of_memory(error: Exception, trainer: Trainer, module: TrainingModule, data: RestorationDataModule) -> UserError:
     """What to say. On a GPU the batch size is halved until two steps of it succeed, with all parameters trained.
 
     On a CPU the half is proposed: there a failed step does not return its memory reliably. The module must not be used
@@ -45,7 +43,7 @@ def out_of_memory(
     )
 
 
-def _fits(size: int, trainer: Trainer, module: RestorationModule, data: RestorationDataModule) -> bool:
+def _fits(size: int, trainer: Trainer, module: TrainingModule, data: RestorationDataModule) -> bool:
     """Whether two optimiser steps of so many images succeed. The second one has the optimiser's state beside it."""
     device = trainer.strategy.root_device
     module.to(device).requires_grad_(True).zero_grad()
@@ -57,7 +55,7 @@ def _fits(size: int, trainer: Trainer, module: RestorationModule, data: Restorat
         optimizer = module.configure_optimizers()
         for _ in range(2):
             with trainer.precision_plugin.forward_context():
-                loss, _ = module.objective(module.restorer, batch, batch.index)
+                loss, _ = module.terms(batch, batch.index)
             loss.backward()
             optimizer.step()
     except Exception as error:  # batch normalisation, for one, needs two values

@@ -31,7 +31,7 @@ def describe_run(config: DictConfig) -> None:
     choices = hydra.runtime.choices
     ablation = "+".join(Overrides().ablations) or None
     label = run_label(config, ablation)
-    names = {group: choices[group] for group in ("experiment", "data", "corruption")}
+    names = {group: choices.get(group) for group in ("experiment", "data", "corruption")}
     group = str(config.name) if hydra.mode == RunMode.MULTIRUN else None
     with open_dict(config):
         config.run = {**names, "ablation": ablation, "label": label, "group": group, "derived": [], "images_before": 0}
@@ -57,7 +57,7 @@ def resolve(config: DictConfig) -> dict[str, Any]:
     check_values(config)
     with open_dict(config):
         _check(config)
-        if isinstance(config.evaluation.nfe, int):
+        if isinstance(OmegaConf.select(config, "evaluation.nfe"), int):
             config.evaluation.nfe = [config.evaluation.nfe]  # files take its first
         _fill(config, "trainer.precision", _precision)
         if not config.run.images_before:
@@ -147,8 +147,9 @@ def devices(trainer: Mapping[Any, Any]) -> int:
 
 def _images_before(config: DictConfig) -> int:
     """Images that the weights of `init` and the regression inside the source have seen: part of the run's cost."""
-    files = [(config.init, config.trust)] if config.init else []
-    if "path" in (regression := config.source.get("restorer", {})):
+    files = [(config.init, config.trust)] if config.get("init") else []
+    regression: Any = OmegaConf.select(config, "source.restorer") or {}
+    if "path" in regression:
         files.append((regression.path, regression.get("trust")))
     checkpoints = [read_checkpoint(weights_of(path), trust) for path, trust in files]
     return sum((state["images_seen"] or 0) + state["config"]["run"].get("images_before", 0) for state in checkpoints)

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,13 @@ log = logging.getLogger(__name__)
 # What defines a run. All else may change on resume: its length, where its files are, how it is logged and evaluated.
 _FIXED = (
     *("seed", "init", "data", "corruption", "source", "prediction", "estimator", "backbone", "objective", "optimizer"),
-    *("schedule", "callbacks.ema", "callbacks.staged_unfreezing", "trainer.accumulate_grad_batches"),
+    *("model", "loss", "augmentation", "schedule", "callbacks.ema", "callbacks.staged_unfreezing"),
+    "trainer.accumulate_grad_batches",
 )
-_FREE = ("data.root", "data.device", "data.eval_batch_size", "backbone.encoder.weights", "source.restorer.path")
+_FREE = (
+    *("data.root", "data.device", "data.eval_batch_size"),
+    *("backbone.encoder.weights", "model.weights", "source.restorer.path"),
+)
 # Derived from the length of the run, which may change.
 _ENDS = ("max_steps", "max_epochs", "max_time")
 _LENGTH = ("trainer.max_steps", "trainer.val_check_interval", "trainer.check_val_every_n_epoch")
@@ -78,10 +83,15 @@ def finished(resolved: dict[str, Any], checkpoint: Path, folder: Path) -> bool:
     run = _evaluated(folder)
     if resolved["resume"] != "auto" or run is None:
         return False
-    state = read_checkpoint(checkpoint, resolved["trust"])
+    state = read_checkpoint(checkpoint, resolved["trust"], network(resolved))
     ends = [[part["trainer"].get(key) for key in _ENDS] for part in (state["config"], resolved)]
     more = Overrides().given("callbacks.early_stopping") and run["steps"] < resolved["trainer"]["max_steps"]
     return bool(run["steps"] == state["global_step"] and ends[0] == ends[1] and not more)
+
+
+def network(config: Mapping[Any, Any]) -> str:
+    """The group that makes the network of a run, as `read_checkpoint` takes it."""
+    return "model" if "model" in config else "backbone"
 
 
 def _evaluated(folder: Path) -> dict[str, Any] | None:
@@ -107,7 +117,7 @@ def resumed(config: DictConfig, checkpoint: Path, folder: Path) -> DictConfig:
             data set or seed.
     """
     # The trust is the command line's: a checkpoint cannot trust itself.
-    state = read_checkpoint(checkpoint, config.trust)
+    state = read_checkpoint(checkpoint, config.trust, network(config))
     carried: dict[str, Any] = state["config"]
     begun = OmegaConf.create(carried)
     former = carried["folder"]

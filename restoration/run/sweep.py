@@ -104,7 +104,7 @@ class SweepTable(Callback):
             excluded = ",".join(f"'{key}'" for key in names.exclude_keys)
             config.hydra.overrides.hydra.append(f"hydra.job.config.override_dirname.exclude_keys=[{excluded}]")
         self.folder = Path(config.hydra.sweep.dir).absolute()
-        self.arguments = repeated(str(config.name))
+        self.command, self.arguments = config.hydra.job.name, repeated(str(config.name))
         self.jobs: list[Path] = []
         if _basic(config):
             (batch,) = BasicSweeper.split_arguments(parsed, None)
@@ -147,7 +147,7 @@ class SweepTable(Callback):
         print(f"{len(states)} jobs: {', '.join(f'{number} {state}' for state, number in counts.items())}")
         failures = {status for _, _, status in states.values() if status}
         if failures:
-            print(f"continue with: python -m restoration.train {self.arguments}")
+            print(f"continue with: python -m restoration.{self.command} {self.arguments}")
         return 0 if not failures else 2 if failures == {2} else 1
 
     def _write(self, folder: Path, **note: Any) -> None:

@@ -1,14 +1,15 @@
-"""The Lightning module: optimise, log, delegate."""
+"""Lightning modules: optimise, log, delegate."""
 
 import time
+from abc import abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.callbacks import WeightAveraging
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from restoration.batch import Batch
@@ -24,7 +25,7 @@ class Clock:
 
     Attributes:
         seen: training images before this batch, on all devices.
-        per_step: images of one step of the restorer's optimiser, on all devices.
+        per_step: images of one step of the network's optimiser, on all devices.
         total: images of the whole run.
     """
 
@@ -33,63 +34,63 @@ class Clock:
     total: int
 
 
-class RestorationModule(LightningModule):
-    """Trains a restorer.
+class TrainingModule(LightningModule):
+    """Trains the network that a run is about: optimise, log, save.
 
-    The parameter groups of the restorer carry their own `peak_lr`, `start_images` and `end_images` (None: the end of
-    the run), between which the schedule runs. They are part of the optimiser's state, so a resumed run continues with
-    them. Further optimisers (a discriminator's, say) may stand beside it; their groups have no `peak_lr`. Step them
-    through `self.optimizers(use_pl_optimizer=False)`: Lightning counts every other step towards `max_steps`.
+    The parameter groups carry their own `peak_lr`, `start_images` and `end_images` (None: the end of the run), between
+    which the schedule runs. They are part of the optimiser's state, so a resumed run continues with them. Further
+    optimisers (a discriminator's, say) may stand beside it; their groups have no `peak_lr`. Step them through
+    `self.optimizers(use_pl_optimizer=False)`: Lightning counts every other step towards `max_steps`.
 
     Args:
-        restorer: what is trained.
-        objective: what is minimised.
         optimizer: makes the optimiser from parameter groups.
         schedule: the factor on the peak learning rate, from a step and the number of steps.
         config: plain containers, written into every checkpoint so that it can be rebuilt.
-        seed: keys the draws of noise and time.
-        compile: compiles the backbone in place; checkpoint keys do not change.
-
-    Raises:
-        UserError: as `Objective.check_times`.
+        seed: keys the draws of training.
     """
+
+    trains: ClassVar[str]
+    """Name of the attribute with the network, which is averaged, evaluated and kept; it begins its weights' names."""
 
     def __init__(
         self,
-        restorer: Restorer,
-        objective: Objective,
         optimizer: Callable[[Iterable[dict[str, Any]]], Optimizer],
         schedule: Callable[[int, int], float],
         config: dict[str, Any],
-        seed: int = 0,
-        compile: bool = False,
+        seed: int,
     ) -> None:
         super().__init__()
-        self.restorer = restorer.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        objective.check_times(restorer)
-        self.objective = objective
         self.optimizer = optimizer
         self.schedule = schedule
         self.config = config
         self.seed = seed
         self.flops_per_batch: int | None = None
+        self.progress = 0.0  # share of the training that is done
         self._images_per_batch = 0
         self._seconds = 0.0
         self._began: float | None = None
-        if compile:
-            restorer.backbone.compile()
+
+    @property
+    def network(self) -> nn.Module:
+        """What is trained."""
+        network: nn.Module = getattr(self, self.trains)
+        return network
+
+    @abstractmethod
+    def parameter_groups(self) -> dict[str, tuple[list[nn.Parameter], dict[str, Any]]]:
+        """The parameters of each group, and what the optimiser does otherwise for them."""
 
     def configure_optimizers(self) -> Optimizer:
         optimizer = self.optimizer(
-            {"params": parameters, "name": name, "start_images": 0, "end_images": None}
-            for name, parameters in self.restorer.parameter_groups().items()
+            {"params": parameters, "name": name, "start_images": 0, "end_images": None, **options}
+            for name, (parameters, options) in self.parameter_groups().items()
         )
         for group in optimizer.param_groups:
             group["peak_lr"] = group["lr"]
         return optimizer
 
     def scheduled_groups(self) -> list[dict[str, Any]]:
-        """The restorer's parameter groups, whatever other optimisers there are."""
+        """The parameter groups of `configure_optimizers`, whatever other optimisers there are."""
         return [
             group for optimizer in self.trainer.optimizers for group in optimizer.param_groups if "peak_lr" in group
         ]
@@ -129,6 +130,7 @@ class RestorationModule(LightningModule):
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         clock = self.clock(batch)
+        self.progress = min(1.0, clock.seen / max(1, clock.total))
         for group in self.scheduled_groups():
             end = clock.total if group["end_images"] is None else group["end_images"]
             step, steps = ((images - group["start_images"]) // clock.per_step for images in (clock.seen, end))
@@ -136,17 +138,25 @@ class RestorationModule(LightningModule):
             trains = group["params"][0].requires_grad
             self.log(f"lr/{group['name']}", group["lr"] if trains else 0.0)
 
+    @abstractmethod
+    def terms(self, batch: Batch, keys: Tensor, progress: float = 1.0) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss () of a batch, whose draws come from the keys int64 (B,), and its terms by name.
+
+        `progress` in [0, 1] is the share of the training that is done.
+        """
+
+    def keys(self, batch: Batch) -> Tensor:
+        """The keys int64 (B,) of the draws of a training step."""
+        return fold(self.seed, "objective", self.current_epoch, batch.index)
+
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        keys = fold(self.seed, "objective", self.current_epoch, batch.index)
-        clock = self.clock(batch)
-        loss, terms = self.objective(self.restorer, batch, keys, min(1.0, clock.seen / max(1, clock.total)))
+        loss, terms = self.terms(batch, self.keys(batch), self.progress)
         self._log_terms("train", {"loss": loss.detach(), **terms}, batch)
         # With the terms, so that the guard can name the one that is not finite.
         return {"loss": loss, **terms}
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        keys = fold(0, "validation", batch.index)
-        loss, terms = self.objective(self.restorer, batch, keys)
+        loss, terms = self.terms(batch, fold(0, "validation", batch.index))
         self._log_terms("val", {"loss": loss, **terms}, batch)
 
     def _log_terms(self, stage: str, terms: dict[str, Tensor], batch: Batch) -> None:
@@ -172,3 +182,41 @@ class RestorationModule(LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self._images_per_batch = checkpoint["images_per_batch"]
         self._seconds = checkpoint.get("training_seconds", 0.0)
+
+
+class RestorationModule(TrainingModule):
+    """Trains a restorer.
+
+    Args, beside those of `TrainingModule`:
+        restorer: what is trained.
+        objective: what is minimised.
+        compile: compiles the backbone in place; checkpoint keys do not change.
+
+    Raises:
+        UserError: as `Objective.check_times`.
+    """
+
+    trains = "restorer"
+
+    def __init__(
+        self,
+        restorer: Restorer,
+        objective: Objective,
+        optimizer: Callable[[Iterable[dict[str, Any]]], Optimizer],
+        schedule: Callable[[int, int], float],
+        config: dict[str, Any],
+        seed: int = 0,
+        compile: bool = False,
+    ) -> None:
+        super().__init__(optimizer, schedule, config, seed)
+        self.restorer = restorer.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        objective.check_times(restorer)
+        self.objective = objective
+        if compile:
+            restorer.backbone.compile()
+
+    def parameter_groups(self) -> dict[str, tuple[list[nn.Parameter], dict[str, Any]]]:
+        return {name: (parameters, {}) for name, parameters in self.restorer.parameter_groups().items()}
+
+    def terms(self, batch: Batch, keys: Tensor, progress: float = 1.0) -> tuple[Tensor, dict[str, Tensor]]:
+        return self.objective(self.restorer, batch, keys, progress)

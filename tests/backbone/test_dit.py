@@ -148,8 +148,8 @@ def test_any_size_in_one_pass_and_in_tiles(estimator: Estimator):
     with pytest.raises(UserError, match="stride 4; use 32 or 36"):
         restorer.check_size(34)
     images, keys = torch.rand(2, 3, 37, 50), torch.arange(2)
-    whole = restorer.restore(images, keys, 2)
-    tiled = restorer.restore(images, keys, 2, tiles=Tiles(16, 6, 4))
+    whole = restorer.restore(images, keys, 2).images
+    tiled = restorer.restore(images, keys, 2, tiles=Tiles(16, 6, 4)).images
     assert whole.shape == tiled.shape == images.shape and whole.isfinite().all() and tiled.isfinite().all()
     assert 0 < (whole - tiled).abs().mean() < 0.1 * (whole - images).abs().mean()
 

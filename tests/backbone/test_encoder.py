@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 from restoration.backbone import Encoder
-from restoration.backbone import encoder as encoder_module
+from restoration.backbone import pretrained as encoder_module
 from restoration.errors import UserError
 
 

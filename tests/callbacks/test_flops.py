@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import torch
 from helpers import Plain, copy_of, differing, tiny_module
-from torch import nn
+from torch import Tensor, nn
 
 from restoration.batch import Batch
 from restoration.callbacks.throughput import Throughput, count_flops
@@ -22,6 +22,9 @@ class Holder(nn.Module):
     def __init__(self, restorer: Restorer, objective: Objective) -> None:
         super().__init__()
         self.restorer, self.objective = restorer, objective
+
+    def terms(self, part: Batch, keys: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        return self.objective(self.restorer, part, keys)
 
 
 def batch(images: int) -> Batch:

@@ -19,10 +19,11 @@ from examples import metrics
 from restoration.errors import UserError
 from restoration.report.folder import Report
 from restoration.run.isolation import isolated
+from restoration.run.job import done_before
 from restoration.run.overrides import Overrides
 from restoration.run.resume import done
 from restoration.run.sweep import job_name
-from restoration.train import done_before, main
+from restoration.train import main
 
 SWEEP = Path("outputs/blur_erase/s")
 LINE = ["experiment=blur_erase", "name=s", "resume=auto"]
@@ -53,7 +54,9 @@ def trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return Report.load(folder)
 
     monkeypatch.setattr("restoration.train.train", train)
-    monkeypatch.setattr("restoration.run.command.reference_config", lambda: {})  # composing takes most of the time
+    monkeypatch.setattr(
+        "restoration.run.command.reference_config", lambda: DictConfig({})
+    )  # composing takes most of the time
     monkeypatch.setattr("restoration.run.command.check_keys", lambda *_: None)
     return jobs
 

@@ -25,7 +25,7 @@ predictions = pytest.mark.parametrize("prediction", [CleanPrediction, VelocityPr
 def test_any_number_of_steps_of_the_exact_map_leads_to_the_posterior(source, prediction, nfe, warp):
     """x_1 = μ + τ·n, for each noise."""
     degraded, keys = torch.linspace(0.4, 0.6, 4)[:, None, None, None].expand(-1, 3, 16, 16), torch.arange(4)
-    restored = exact_map(source, prediction, MeanFlow(nfe, warp)).restore(degraded.contiguous(), keys)
+    restored = exact_map(source, prediction, MeanFlow(nfe, warp)).restore(degraded.contiguous(), keys).images
     expected = posterior_mean(to_model(degraded)) + TAU * normal(keys, (3, 16, 16))
     torch.testing.assert_close(to_model(restored), expected, atol=1e-5, rtol=0)
 
@@ -33,8 +33,10 @@ def test_any_number_of_steps_of_the_exact_map_leads_to_the_posterior(source, pre
 @pytest.mark.parametrize("nfe", [1, 3])
 def test_tiles_take_the_same_steps(nfe):
     restorer, degraded, keys = exact_map(Degraded(0.5)), torch.rand(2, 3, 40, 72) * 0.2 + 0.4, torch.arange(2)
-    whole = restorer.restore(degraded, keys, nfe)
-    torch.testing.assert_close(restorer.restore(degraded, keys, nfe, tiles=Tiles(32, 8)), whole, atol=1e-5, rtol=0)
+    whole = restorer.restore(degraded, keys, nfe).images
+    torch.testing.assert_close(
+        restorer.restore(degraded, keys, nfe, tiles=Tiles(32, 8)).images, whole, atol=1e-5, rtol=0
+    )
 
 
 def test_intervals_are_not_kept():
@@ -61,7 +63,7 @@ class Half(Estimator):
 def test_one_step_spreads_only_where_the_estimate_is_uncertain(source, nfe):
     restorer = Restorer(ExactMap(Noise(), CleanPrediction), source, MeanFlow(nfe), estimator=Half())
     degraded = torch.rand(1, 3, 8, 8).expand(2, -1, -1, -1)
-    restored = restorer.restore(degraded, fold("spread", torch.arange(2)))
+    restored = restorer.restore(degraded, fold("spread", torch.arange(2))).images
     torch.testing.assert_close(restored[..., :4], degraded[..., :4], atol=1e-6, rtol=0)
     assert (restored[0] - restored[1])[..., 4:].abs().mean() > 0.01
 
