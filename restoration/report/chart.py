@@ -8,7 +8,7 @@ from matplotlib.ticker import MaxNLocator
 
 WIDTH, HEIGHT = 420, 260
 LEFT, RIGHT, TOP, BOTTOM = 48, 42, 14, 42
-LABEL_HEIGHT = 12
+LABEL_HEIGHT, TICK_WIDTH = 12, 26
 COLOURS, DASHES = 6, 4  # of style.css; together they tell 24 lines apart
 
 
@@ -82,9 +82,14 @@ class Chart:
 
     @property
     def x_ticks(self) -> list[tuple[float, str]]:
-        if self.doubling:
-            return [(self.x(value), f"{value:g}") for value in self.xs]
-        return [(self.x(value), text) for value, text in _ticks(*self._x)]  # type: ignore[attr-defined]
+        """At the points themselves, if they are few; those too near to the one before have no tick."""
+        places = [(self.x(value), f"{value:g}") for value in self.xs]
+        if not self.doubling and (len(places) > 8 or not self.values):
+            return [(self.x(value), text) for value, text in _ticks(*self._x)]  # type: ignore[attr-defined]
+        kept = places[:1]
+        for place in places[1:]:
+            kept += [place] if place[0] - kept[-1][0] >= TICK_WIDTH else []
+        return kept
 
     @property
     def y_ticks(self) -> list[tuple[float, str]]:
@@ -92,8 +97,9 @@ class Chart:
 
     @property
     def marks(self) -> list[tuple[float, float, Line]]:
-        """Place and line of each name at the end of a line; those that would overlap are moved apart."""
-        placed = sorted((self.y(line.points[-1].y), self.x(line.points[-1].x), line.mark, line) for line in self.lines)
+        """Place and line of each name at the end of a run's line; those that would overlap are moved apart."""
+        ends = [(line.points[-1], line) for line in self.lines if line.number is not None]
+        placed = sorted((self.y(point.y), self.x(point.x), line.mark, line) for point, line in ends)
         lowest = HEIGHT - BOTTOM - LABEL_HEIGHT * (len(placed) - 1)
         result: list[tuple[float, float, Line]] = []
         for number, (y, x, _, line) in enumerate(placed):

@@ -112,6 +112,11 @@ class Report:
         difference = bootstrap_mean(np.array([own[index][0] - others[index][0] for index in sorted(own)]))
         return None if math.isnan(difference[0]) else difference
 
+    def gain(self, nfe: int) -> Interval | None:
+        """Mean PSNR at that NFE minus that of the degraded images, paired by image; None without per_image.csv."""
+        images = self.per_image(nfe).values()
+        return bootstrap_mean(np.array([psnr - identity for psnr, identity in images])) if images else None
+
     def frechet_difference(self, other: "Report", nfe: int) -> Interval | None:
         """The Fréchet distance at that NFE minus the other run's (jackknife interval over images).
 

@@ -15,7 +15,7 @@ from restoration.report.folder import Report
 from restoration.report.samples import Pictures
 from restoration.report.settings import differences, run_file
 from restoration.report.table import TEXT, cell, rows, shown_columns
-from restoration.report.verdict import reference_of, verdict
+from restoration.report.verdict import against, alone, findings, reference_of
 from restoration.report.write import SAMPLES
 
 LIMIT = 5_000_000  # bytes of a page
@@ -55,7 +55,7 @@ def page(reports: Sequence[Report], chosen: Report | None = None) -> str:
         "groups": sorted({report.group for report in reports}),
         "verdicts": _verdicts(reports, names, others),
         "notes": notes(reports),
-        **_table(reports, others, chosen),
+        **_table(reports, names, others, chosen),
         **{"strength": strength, "strength_names": strength_names},
         "severity": page_charts.by_severity(reports, names),
         "nfe": page_charts.by_nfe(reports, names),
@@ -111,20 +111,33 @@ def _names(reports: Sequence[Report]) -> list[str]:
     return names
 
 
-def _verdicts(reports: Sequence[Report], names: Sequence[str], others: Sequence[Report | None]) -> list[str]:
-    called = {report.folder: name for report, name in zip(reports, names, strict=True)}
-    return [
-        verdict(report, names[number], other, called.get(other.folder, other.name) if other is not None else "")
-        for number, (report, other) in enumerate(zip(reports, others, strict=True))
-    ]
+def _verdicts(reports: Sequence[Report], names: Sequence[str], others: Sequence[Report | None]) -> list[dict[str, Any]]:
+    """One sentence for each run, and the differences that it is about."""
+    said = []
+    references = {other.folder for other in others if other is not None}
+    for report, name, other in zip(reports, names, others, strict=True):
+        found = findings(report, other) if other is not None else []
+        if other is not None and found:
+            text = f"{name} against {_called(other, reports, names)}: {against(found)}."
+        elif report.folder in references:
+            text = f"{name}, with which others are compared: {alone(report)}."
+        else:
+            text = f"{name}, of which no other run has the degraded images: {alone(report)}."
+        said.append({"text": text, "findings": found})
+    return said
 
 
-def _table(reports: Sequence[Report], others: Sequence[Report | None], chosen: Report | None) -> dict[str, Any]:
+def _called(report: Report, reports: Sequence[Report], names: Sequence[str]) -> str:
+    return next((name for one, name in zip(reports, names, strict=True) if one.folder == report.folder), report.name)
+
+
+def _table(
+    reports: Sequence[Report], names: Sequence[str], others: Sequence[Report | None], chosen: Report | None
+) -> dict[str, Any]:
     """The rows and columns of `table.rows`, as text, with the number of the run and the intervals."""
     found = rows(reports, *(reports if chosen is None else [chosen]))
     columns = shown_columns(found)
     numbers = {report.folder: number for number, report in enumerate(reports)}
-    several = len({other.folder for other in others if other is not None}) > 1
     table = []
     for row in found:
         number = numbers[row["folder"]] if row["method"] == "restored" else None
@@ -141,10 +154,9 @@ def _table(reports: Sequence[Report], others: Sequence[Report | None], chosen: R
             cells.append({"text": "–" if text == "-" else text, "exact": exact})
             cells[-1] |= {"interval": interval.removesuffix("]"), "left": name in TEXT, "run": name == "run"}
         table.append({"number": number, "cells": cells})
+    compared = {_called(other, reports, names) for other in others if other is not None}
+    whom = compared.pop() if len(compared) == 1 else "the first run on the same images"
     headings = [
-        heading.partition(" vs")[0] + " vs the first run on the same images"
-        if several and name.endswith("_difference")
-        else heading
-        for name, heading, _ in columns
+        f"{text.partition(' vs')[0]} vs\n{whom}" if "_difference" in name else text for name, text, _ in columns
     ]
     return {"headings": headings, "left": [name in TEXT for name, _, _ in columns], "rows": table}

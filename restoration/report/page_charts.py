@@ -140,9 +140,9 @@ def by_nfe(reports: Sequence[Report], names: Sequence[str]) -> list[Chart]:
             for nfe in nfe_of(report):
                 values = _at(report, nfe)
                 if None not in (values.get("psnr"), values.get(key)):
-                    points[number].append(Point(values["psnr"], values[key], label=f"{nfe}"))
+                    points[number].append(Point(values["psnr"], values[key], label="" if number else f"{nfe} NFE"))
         lines = _lines(points, names, several=True)
-        title = "Perception over distortion: Fréchet distance, lower is better. Beside the points: NFE"
+        title = "Perception over distortion: Fréchet distance, lower is better"
         charts.append(Chart(title, "PSNR (dB), higher is better", lines, values=False))
     return charts
 
@@ -171,7 +171,9 @@ def training(reports: Sequence[Report], names: Sequence[str]) -> list[Chart]:
     charts = []
     for column, title in titles.items():
         if lines := _lines(points[column], names, several=True):
-            charts.append(Chart(title, "optimiser steps", lines, values=len({p.x for n in lines for p in n.points}) <= 12))
+            charts.append(
+                Chart(title, "optimiser steps", lines, values=len({p.x for n in lines for p in n.points}) <= 12)
+            )
     return charts
 
 

@@ -21,6 +21,7 @@ ENCODINGS = (
     (128, 75, "at most 128 pixels a side, WebP of quality 75"),
     (64, 60, "at most 64 pixels a side, WebP of quality 60"),
 )
+PROBE = 16  # pictures that are enough to see that an encoding is far too large
 _NAME = re.compile(r"(\d+)_(clean|degraded|nfe(\d+))\.png")
 
 
@@ -66,6 +67,9 @@ class Pictures:
             UserError: they are too many for the limit.
         """
         for side, quality, how in ENCODINGS:
+            probe = [len(_encode(image, side, quality)) for image in self.images[:: len(self.images) // PROBE or 1]]
+            if probe and sum(probe) / len(probe) * len(self.images) > 1.2 * limit:
+                continue
             encoded = [_encode(image, side, quality) for image in self.images]
             if sum(map(len, encoded)) <= limit:
                 return encoded, how
@@ -88,5 +92,8 @@ def _encode(image: Image.Image, side: int, quality: int | None) -> str:
         image = image.copy()
         image.thumbnail((side, side))
     file = BytesIO()
-    image.save(file, "WEBP", lossless=quality is None, quality=80 if quality is None else quality)
+    if quality is None:
+        image.save(file, "WEBP", lossless=True, quality=50, method=2)  # quality and method: effort
+    else:
+        image.save(file, "WEBP", quality=quality)
     return "data:image/webp;base64," + base64.b64encode(file.getvalue()).decode()

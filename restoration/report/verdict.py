@@ -5,18 +5,25 @@ from dataclasses import dataclass
 
 from restoration.report.folder import Interval, Report
 
-# Column of per_image.csv -> how a sentence calls it.
-PLACES = {"psnr": "whole image", "psnr_known": "known region", "psnr_hole": "hole"}
+# Column of per_image.csv -> what a sentence calls it, and its unit.
+METRICS = {
+    "psnr": ("PSNR", " dB"),
+    "psnr_known": ("known region", " dB"),
+    "psnr_hole": ("hole", " dB"),
+    "ssim": ("SSIM", ""),
+}
+VERDICTS = ("better", "worse", "no difference")
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One paired difference to another run."""
+    """One paired difference to another run, at one NFE."""
 
-    place: str
+    nfe: int
+    name: str
     unit: str
     interval: Interval
-    higher_is_better: bool
+    higher_is_better: bool = True
 
     @property
     def verdict(self) -> str:
@@ -28,8 +35,12 @@ class Finding:
 
     @property
     def text(self) -> str:
-        value, low, high = self.interval
-        return f"{self.place} {value:+.2f}{self.unit} [{low:+.2f}, {high:+.2f}]"
+        return signed(self.interval, self.unit)
+
+
+def signed(interval: Interval, unit: str) -> str:
+    value, low, high = interval
+    return f"{value:+.2f}{unit} [{low:+.2f}, {high:+.2f}]"
 
 
 def nfe_of(report: Report) -> list[int]:
@@ -37,41 +48,43 @@ def nfe_of(report: Report) -> list[int]:
     return sorted(point["nfe"] for point in report.metrics.get("by_nfe") or [])
 
 
-def findings(report: Report, reference: Report, nfe: int) -> list[Finding]:
-    """The differences at that NFE that both runs can tell; empty if they are not `comparable`."""
+def findings(report: Report, reference: Report) -> list[Finding]:
+    """The differences at each NFE that both runs have; empty if they are not `comparable`."""
     found = []
-    for metric, place in PLACES.items():
-        if (interval := report.difference(reference, nfe, metric)) is not None:
-            found.append(Finding(f"PSNR of the {place}", " dB", interval, True))
-    if (interval := report.difference(reference, nfe, "ssim")) is not None:
-        found.append(Finding("SSIM", "", interval, True))
-    if (interval := report.frechet_difference(reference, nfe)) is not None:
-        found.append(Finding("Fréchet distance", "", interval, False))
+    for nfe in sorted(set(nfe_of(report)) & set(nfe_of(reference))):
+        for metric, (name, unit) in METRICS.items():
+            if (interval := report.difference(reference, nfe, metric)) is not None:
+                found.append(Finding(nfe, name, unit, interval))
+        if (interval := report.frechet_difference(reference, nfe)) is not None:
+            found.append(Finding(nfe, "Fréchet distance", "", interval, higher_is_better=False))
     return found
 
 
-def verdict(report: Report, name: str, reference: Report | None, other: str) -> str:
-    """One sentence: where the run is better or worse than another one, at each NFE that both have.
-
-    Without a run to compare with, how far it is above the degraded images.
-
-    Args:
-        name, other: what the page calls the two.
-    """
-    shared = sorted(set(nfe_of(report)) & set(nfe_of(reference))) if reference is not None else []
+def against(found: Sequence[Finding]) -> str:
+    """In which metrics a run is better or worse than another, or not different, at the fewest and the most NFE."""
+    nfe = sorted({finding.nfe for finding in found})
     told = []
-    for nfe in shared:
-        found = findings(report, reference, nfe) if reference is not None else []
+    for steps in dict.fromkeys([nfe[0], nfe[-1]]):
         parts = []
-        for word in ("better", "worse", "no difference"):
-            said = ", ".join(finding.text for finding in found if finding.verdict == word)
-            parts += [f"{word} ({said})"] if said else []
-        if parts:
-            told.append(f"at {nfe} NFE {' and '.join([', '.join(parts[:-1]), parts[-1]] if parts[1:] else parts)}")
-    if told:
-        return f"{name} against {other}: {'; '.join(told)}."
-    identity, restored = report.metrics["identity"]["psnr"], report.metrics["restored"]["psnr"]
-    return f"{name} has no counterpart on the same degraded images: PSNR {restored - identity:+.2f} dB to them."
+        for word in VERDICTS:
+            own = [finding for finding in found if finding.nfe == steps and finding.verdict == word]
+            said = [f"{one.name} ({one.text})" if one.name == "PSNR" else one.name for one in own]
+            parts += [f"{word} in {', '.join(said)}"] if said else []
+        told.append(f"at {steps} NFE {', '.join(parts)}")
+    return "; ".join(told)
+
+
+def alone(report: Report) -> str:
+    """How far the restored images of a run are above the degraded ones."""
+    restored = report.metrics["restored"]
+    nfe = restored.get("nfe")
+    interval = report.gain(nfe) if nfe is not None else None
+    gain = (
+        f"{restored['psnr'] - report.metrics['identity']['psnr']:+.2f} dB"
+        if interval is None
+        else signed(interval, " dB")
+    )
+    return f"PSNR {gain} to the degraded images{f' at {nfe} NFE' if nfe is not None else ''}"
 
 
 def reference_of(reports: Sequence[Report], number: int, chosen: Report | None) -> Report | None:

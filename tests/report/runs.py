@@ -51,10 +51,11 @@ def write_run(
     report = {"n": IMAGES, "identity": _table(level), "classical": {"mean_fill": _table({"psnr": 15.0})}}
     report |= {"restored": by_nfe[0], "by_nfe": by_nfe, "by_severity": severities, "by_hole": []}
     report["images_per_second"] = 10.0
-    same = torch.Generator().manual_seed(int(100 * strength))
-    own = torch.Generator().manual_seed(1000 + seed)
-    examples = {title: torch.rand(8, 3, side, side, generator=same) for title in ("clean", "degraded")}
-    examples |= {title: torch.rand(8, 3, side, side, generator=own) for title in ("NFE 1", "NFE 8")}
+    seeds = {"clean": 0, "degraded": 1 + int(100 * strength), "NFE 1": 1000 + 2 * seed, "NFE 8": 1001 + 2 * seed}
+    examples = {
+        title: torch.rand(8, 3, side, side, generator=torch.Generator().manual_seed(own))
+        for title, own in seeds.items()
+    }
     run = {"experiment": "blur_erase", "name": name, "strength": strength, "severity": "uniform", "seed": seed}
     run |= {"overrides": [f"corruption.strength={strength}"], "data": "dead_leaves", "image_size": side}
     written = write_results(EvaluationResult(report, rows, examples), run, folder)
