@@ -120,9 +120,9 @@ def _verdicts(reports: Sequence[Report], names: Sequence[str], others: Sequence[
         if other is not None and found:
             text = f"{name} against {_called(other, reports, names)}: {against(found)}."
         elif report.folder in references:
-            text = f"{name}, with which others are compared: {alone(report)}."
+            text = f"{name} (others are compared with it): {alone(report)}."
         else:
-            text = f"{name}, of which no other run has the degraded images: {alone(report)}."
+            text = f"{name} (no other run has the same degraded images): {alone(report)}."
         said.append({"text": text, "findings": found})
     return said
 

@@ -71,7 +71,8 @@ def by_strength(reports: Sequence[Report]) -> tuple[list[str], list[Chart]]:
     sweeps: dict[tuple[Any, ...], list[Report]] = defaultdict(list)
     for report in reports:
         if report.run.get("strength") is not None:
-            given = [text for text in report.run.get("overrides") or [] if not text.startswith("corruption.strength=")]
+            given = [text.lstrip("+") for text in report.run.get("overrides") or []]
+            given = [text for text in given if not text.startswith("corruption.strength=")]
             sweeps[report.group, report.run.get("split", "test"), *given].append(report)
     sweeps = {key: found for key, found in sweeps.items() if len({one.run["strength"] for one in found}) > 1}
     shared = set.intersection(*map(set, sweeps)) if sweeps else set()

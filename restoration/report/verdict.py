@@ -35,12 +35,13 @@ class Finding:
 
     @property
     def text(self) -> str:
-        return signed(self.interval, self.unit)
+        return signed(self.interval, self.unit, "+.2f" if self.unit else "+.3f" if self.higher_is_better else "+.3g")
 
 
-def signed(interval: Interval, unit: str) -> str:
-    value, low, high = interval
-    return f"{value:+.2f}{unit} [{low:+.2f}, {high:+.2f}]"
+def signed(interval: Interval, unit: str, form: str = "+.2f") -> str:
+    """A difference with its interval, such as `+0.50 dB [+0.48, +0.52]`."""
+    value, low, high = (format(number, form) for number in interval)
+    return f"{value}{unit} [{low}, {high}]"
 
 
 def nfe_of(report: Report) -> list[int]:
@@ -84,7 +85,7 @@ def alone(report: Report) -> str:
         if interval is None
         else signed(interval, " dB")
     )
-    return f"PSNR {gain} to the degraded images{f' at {nfe} NFE' if nfe is not None else ''}"
+    return f"PSNR {gain} against the degraded images{f' at {nfe} NFE' if nfe is not None else ''}"
 
 
 def reference_of(reports: Sequence[Report], number: int, chosen: Report | None) -> Report | None:

@@ -57,7 +57,11 @@ def write_run(
         for title, own in seeds.items()
     }
     run = {"experiment": "blur_erase", "name": name, "strength": strength, "severity": "uniform", "seed": seed}
-    run |= {"overrides": [f"corruption.strength={strength}"], "data": "dead_leaves", "image_size": side}
+    run |= {
+        "overrides": [f"++corruption.strength={strength}", "data=dead_leaves"],
+        "data": "dead_leaves",
+        "image_size": side,
+    }
     written = write_results(EvaluationResult(report, rows, examples), run, folder)
     config = {"name": name, "folder": str(folder), "seed": seed, "data": {"image_size": side}}
     (folder / "config.yaml").write_text(yaml.safe_dump(config))

@@ -102,12 +102,14 @@ def test_the_numbers_are_those_of_metrics_json(three: list[Report]):
 
 def test_the_verdicts_are_those_of_the_paired_differences(three: list[Report]):
     content = page(three)
-    first, second, mild = (text for text in Elements(content).texts("div") if " degraded images" in text or "at 1" in text)
+    first, second, mild = (
+        text for text in Elements(content).texts("div") if " degraded images" in text or "at 1" in text
+    )
     value, low, high = three[1].difference(three[0], 1) or ()
     assert low > 0
     assert f"second against first: at 1 NFE better in PSNR ({value:+.2f} dB [{low:+.2f}, {high:+.2f}])" in second
-    assert first.startswith("first, with which others are compared: PSNR +3.0")
-    assert mild.startswith("mild, of which no other run has the degraded images: PSNR +3.0")
+    assert first.startswith("first (others are compared with it): PSNR +3.0")
+    assert mild.startswith("mild (no other run has the same degraded images): PSNR +3.0")
     assert f"{value:+.2f} dB [{low:+.2f}, {high:+.2f}]" in Elements(content).texts("td")
     # The other way round, what was better is worse.
     assert "first against second: at 1 NFE worse in PSNR (-" in page(three, three[1])
