@@ -104,7 +104,7 @@ def by_severity(reports: Sequence[Report], names: Sequence[str]) -> list[Chart]:
             for entry in report.metrics.get(part) or []:
                 place = (entry["low"] + entry["high"]) / 2
                 nfe = report.metrics["restored"].get("nfe")
-                values = next((point for point in entry["by_nfe"] if point["nfe"] == nfe), {})
+                values: Mapping[str, Any] = next((point for point in entry["by_nfe"] if point["nfe"] == nfe), {})
                 points[number] += _point(place, values, metric)
                 degraded[number] += _point(place, entry["identity"], metric)
         if lines := _lines(points, names, several=True):
