@@ -9,10 +9,9 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from restoration.errors import UserError
 from restoration.report.curves import write_curves
 from restoration.report.folder import Report, find
-from restoration.report.page import notes, page
+from restoration.report.page import check_free, notes, page
 from restoration.report.table import markdown, print_table, rows, write_csv
 from restoration.run.command import command, output_folder
 
@@ -32,8 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.output:
         output_folder(options.output)
     if options.html:
-        if options.html.exists() and not options.overwrite:
-            raise UserError(f"already there: {options.html}; add --overwrite, or give another --html FILE")
+        check_free(options.html, options.overwrite)
         output_folder(options.html.absolute().parent)
     results = rows(reports, *([reference] if reference else []))
     if options.markdown:

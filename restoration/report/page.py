@@ -72,6 +72,12 @@ def page(reports: Sequence[Report], chosen: Report | None = None) -> str:
     return template.render(content, images=images, how=how)
 
 
+def check_free(path: Path, overwrite: bool) -> None:
+    """UserError if the file is there and may not be replaced."""
+    if path.is_dir() or (path.exists() and not overwrite):
+        raise UserError(f"already there: {path}; add --overwrite, or give another --html FILE")
+
+
 def notes(reports: Sequence[Report]) -> list[str]:
     """A line for each run whose folder lacks something that a page shows."""
     said = []

@@ -7,8 +7,11 @@ from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
+import torch
 from examples import metrics, save
+from PIL import Image
 from runs import write_run
 
 from restoration.compare import main
@@ -173,6 +176,15 @@ def test_what_a_folder_does_not_hold_is_left_out_and_said(three: list[Report], t
     headings = Elements(content).texts("h2")
     assert headings == ["Which is better, and where", "Results", "Perception and distortion over NFE"]
     assert "<script" not in content
+
+
+def test_the_pictures_are_the_examples(three: list[Report]):
+    """To the pixel, without loss, under their index and kind."""
+    files = sorted(path.name for path in (three[0].folder / write.SAMPLES).iterdir())
+    assert files == sorted(f"{100 + i}_{kind}.png" for i in range(8) for kind in ("clean", "degraded", "nfe1", "nfe8"))
+    expected = torch.rand(8, 3, 16, 16, generator=torch.Generator().manual_seed(0))[3]
+    with Image.open(three[0].folder / write.SAMPLES / "103_clean.png") as image:
+        assert np.array_equal(np.asarray(image), (expected * 255).round().byte().permute(1, 2, 0).numpy())
 
 
 def complaint(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
