@@ -56,7 +56,7 @@ def test_the_run_folder_holds_everything(finished: Path):
     checkpoints = {path.name for path in (folder / "checkpoints").iterdir()}
     assert checkpoints == {"last.ckpt", "previous.ckpt", "best.ckpt", "best_frechet.ckpt"}
     pictures = {path.name for path in (folder / "images").iterdir()}
-    assert pictures == {"grid.png", "curve.png", "step_000004.png", "step_000008.png"}
+    assert pictures == {"grid.png", "curve.png", "samples", "step_000004.png", "step_000008.png"}
     assert "stage 2 after 16 images" in (folder / "train.log").read_text()
     saved = OmegaConf.load(folder / "config.yaml")
     assert saved.data.batch_size == 4 and "${" not in (folder / "config.yaml").read_text()

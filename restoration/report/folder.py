@@ -2,8 +2,11 @@
 
 import csv
 import json
+import math
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -50,10 +53,13 @@ class Report:
         return f"{name}/{self.folder.resolve().name}" if "checkpoint" in self.run else name
 
     def rows(self) -> list[dict[str, Any]]:
-        """Rows of `table.COLUMNS`: the baselines on the same images (identity, then classical), then each NFE."""
+        """Rows of `table.COLUMNS`: the baselines on the same images (identity, then classical), then each NFE.
+
+        Beside these: `folder`, and `intervals`, column -> [low, high].
+        """
         common = {name: self.run.get(name) for name in ("data", "image_size", "corruption", "strength", "severity")}
         common |= {"group": self.group, "run": self.name, "split": self.run.get("split", "test")}
-        common["n"] = self.metrics.get("n")
+        common |= {"n": self.metrics.get("n"), "folder": self.folder}
         baselines = {"clean": self.metrics.get("clean") or {}, "identity": self.metrics.get("identity") or {}}
         baselines |= self.metrics.get("classical") or {}
         rows = [{**common, "method": name, **_row(values)} for name, values in baselines.items() if values]
@@ -66,38 +72,61 @@ class Report:
         points = points or [self.metrics["restored"]]
         return rows + [{**common, "method": "restored", **_row(point)} for point in points]
 
-    def per_image(self, nfe: int) -> dict[int, tuple[float, float]]:
-        """Image index -> PSNR at that NFE and PSNR of the degraded image; empty if there is no per_image.csv."""
+    @cached_property
+    def _images(self) -> dict[str, list[dict[str, str]]]:
+        """NFE -> the rows of per_image.csv."""
+        rows: dict[str, list[dict[str, str]]] = defaultdict(list)
         path = self.folder / "per_image.csv"
-        if not path.is_file():
-            return {}
-        with path.open(newline="") as file:
-            rows = [row for row in csv.DictReader(file) if row["nfe"] == str(nfe)]
-        return {int(row["index"]): (float(row["psnr"]), float(row["identity_psnr"])) for row in rows}
+        if path.is_file():
+            with path.open(newline="") as file:
+                for row in csv.DictReader(file):
+                    rows[row["nfe"]].append(row)
+        return rows
 
-    def _paired(self, other: "Report", nfe: int) -> np.ndarray | None:
-        """PSNR of each image at that NFE minus the other run's; None if the degraded images are not the same."""
+    def per_image(self, nfe: int, metric: str = "psnr") -> dict[int, tuple[float, float]]:
+        """Image index -> the metric at that NFE and that of the degraded image; empty if per_image.csv has it not.
+
+        An image without the metric, such as the PSNR in a hole that it does not have, has NaN.
+        """
+        return {
+            int(row["index"]): (float(row[metric] or "nan"), float(row[f"identity_{metric}"] or "nan"))
+            for row in self._images.get(str(nfe), ())
+            if row.keys() >= {metric, f"identity_{metric}"}
+        }
+
+    def comparable(self, other: "Report", nfe: int) -> bool:
+        """Whether both were evaluated on the same degraded images at that NFE."""
         own, others = self.per_image(nfe), other.per_image(nfe)
         # Devices and batch sizes sum in another order, so degraded images are equal up to rounding.
-        if not own or own.keys() != others.keys() or any(abs(own[i][1] - others[i][1]) > 1e-3 for i in own):
-            return None
-        return np.array([own[index][0] - others[index][0] for index in sorted(own)])
+        return bool(own) and own.keys() == others.keys() and all(abs(own[i][1] - others[i][1]) <= 1e-3 for i in own)
 
-    def difference(self, other: "Report", nfe: int) -> Interval | None:
-        """Mean PSNR at that NFE minus the other run's, paired by image (bootstrap interval over images).
+    def difference(self, other: "Report", nfe: int, metric: str = "psnr") -> Interval | None:
+        """Mean of a metric at that NFE minus the other run's, paired by image (bootstrap interval over images).
 
-        None if the two were not evaluated on the same degraded images.
+        Args:
+            metric: a column of per_image.csv: psnr, ssim, psnr_hole or psnr_known.
+
+        Returns:
+            None if the two are not `comparable`, or no image has the metric in both.
         """
-        paired = self._paired(other, nfe)
-        return None if paired is None else bootstrap_mean(paired)
+        own, others = self.per_image(nfe, metric), other.per_image(nfe, metric)
+        if not self.comparable(other, nfe) or own.keys() != others.keys():
+            return None
+        difference = bootstrap_mean(np.array([own[index][0] - others[index][0] for index in sorted(own)]))
+        return None if math.isnan(difference[0]) else difference
+
+    def gain(self, nfe: int) -> Interval | None:
+        """Mean PSNR at that NFE minus that of the degraded images, paired by image; None without per_image.csv."""
+        images = self.per_image(nfe).values()
+        return bootstrap_mean(np.array([psnr - identity for psnr, identity in images])) if images else None
 
     def frechet_difference(self, other: "Report", nfe: int) -> Interval | None:
         """The Fréchet distance at that NFE minus the other run's (jackknife interval over images).
 
-        None if `difference` is None, or if the distances are over different networks.
+        None if the two are not `comparable`, or if the distances are over different networks.
         """
         own, others = self._frechet(nfe), other._frechet(nfe)
-        if own is None or others is None or own[0] != others[0] or self._paired(other, nfe) is None:
+        if own is None or others is None or own[0] != others[0] or not self.comparable(other, nfe):
             return None
         difference = own[1] - others[1]
         left_out = [one - another for one, another in zip(own[2], others[2], strict=True)]
@@ -123,6 +152,9 @@ def _row(values: Mapping[str, Any]) -> dict[str, Any]:
     frechet = sorted(key for key in values if key.startswith("frechet_") and isinstance(values[key], int | float))
     if frechet:
         row |= {"frechet": values[frechet[0]], "frechet_over": frechet[0].removeprefix("frechet_")}
+        columns["frechet"] = frechet[0]
+    intervals = {name: values.get(f"{key}_ci") or [None] for name, key in columns.items()}
+    row["intervals"] = {name: interval for name, interval in intervals.items() if None not in interval}
     return row
 
 
@@ -130,16 +162,16 @@ def find(paths: Iterable[str | Path]) -> list[Report]:
     """The evaluations in and below the paths, sorted by group, strength and name.
 
     Raises:
-        UserError: a path is missing, no metrics.json below any, or one is damaged.
+        UserError: a path is missing, no metrics.json in or below one, or one is damaged.
     """
     folders: set[Path] = set()
-    places = [Path(path) for path in paths]
-    for path in places:
+    for path in map(Path, paths):
         if not path.exists():
             raise UserError(f"no run folder at {path}")
-        folders |= {file.parent for file in ([path] if path.name == "metrics.json" else path.rglob("metrics.json"))}
-    if not folders:
-        raise UserError(f"no metrics.json in or below {', '.join(map(str, places))}; train or evaluate a run first")
+        found = {file.parent for file in ([path] if path.name == "metrics.json" else path.rglob("metrics.json"))}
+        if not found:
+            raise UserError(f"no metrics.json in or below {path}; train or evaluate a run first")
+        folders |= found
     reports = [Report.load(folder) for folder in folders]
     return sorted(
         reports, key=lambda report: (report.group, report.run.get("strength") or 0.0, report.name, str(report.folder))

@@ -32,22 +32,23 @@ def _block(row: Mapping[str, Any]) -> tuple[Any, ...]:
     return *data, str(row["corruption"]), row["strength"] or 0.0, str(row["severity"])
 
 
-def rows(reports: Iterable[Report], reference: Report | None = None) -> list[Row]:
+def rows(reports: Iterable[Report], *references: Report) -> list[Row]:
     """The rows of all runs under the names of `COLUMNS`; equal baselines appear once, above the runs.
 
-    With a reference run, rows have the paired differences in PSNR and Fréchet distance to it, (value, low, high) or
-    None.
+    With reference runs, rows have the paired differences in PSNR and Fréchet distance, (value, low, high) or None, to
+    the first of these that was evaluated on the same degraded images.
     """
     seen: set[tuple[Any, ...]] = set()
     result = []
     for report in reports:
         for row in report.rows():
             if row["method"] not in OWN:
-                content = tuple((key, value) for key, value in row.items() if key != "run")
+                content = tuple((key, value) for key, value in row.items() if key not in ("run", "folder", "intervals"))
                 if content in seen:
                     continue
                 seen.add(content)
-            elif reference is not None and "nfe" in row:
+            elif references and "nfe" in row:
+                reference = next((one for one in references if report.comparable(one, row["nfe"])), references[0])
                 row["difference_to"] = reference.name
                 row["psnr_difference"] = report.difference(reference, row["nfe"])
                 row["frechet_difference"] = report.frechet_difference(reference, row["nfe"])
@@ -56,7 +57,7 @@ def rows(reports: Iterable[Report], reference: Report | None = None) -> list[Row
     return sorted(result, key=lambda row: (*_block(row), row["method"] in OWN))
 
 
-def _columns(rows: Sequence[Row]) -> list[tuple[str, str, int]]:
+def shown_columns(rows: Sequence[Row]) -> list[tuple[str, str, int]]:
     """(name, heading, decimals) of the columns that have something to show."""
     # Distances over different networks, or of different numbers of images, cannot be compared.
     frechet = {f"{row['frechet_over']}, n = {row['n']}" for row in rows if "frechet_over" in row}
@@ -80,7 +81,7 @@ def _columns(rows: Sequence[Row]) -> list[tuple[str, str, int]]:
     return [column for column in columns if len(values[column[0]]) > (column[0] in VARYING)]
 
 
-def _cell(row: Row, name: str, decimals: int) -> str:
+def cell(row: Row, name: str, decimals: int) -> str:
     value = row["method"] if name == "run" and row["method"] not in OWN else row.get(name)
     if value is None:
         return "-"
@@ -95,7 +96,7 @@ def table(rows: Sequence[Row]) -> Table:
     PSNR is in dB, also over the hole and the known region. Texture: gradient energy in the hole, restored over clean;
     1 is right. Spread: standard deviation over samples in the hole. A dash is a value that was not measured.
     """
-    columns = _columns(rows)
+    columns = shown_columns(rows)
     groups = {row["group"] for row in rows}
     result = Table(title=groups.pop() if len(groups) == 1 else None)
     for name, heading, _ in columns:
@@ -106,17 +107,17 @@ def table(rows: Sequence[Row]) -> Table:
         if previous not in (None, _block(row)):
             result.add_section()
         previous = _block(row)
-        cells = [_cell(row, name, decimals) for name, _, decimals in columns]
+        cells = [cell(row, name, decimals) for name, _, decimals in columns]
         result.add_row(*cells, style="dim" if row["method"] not in OWN else None)
     return result
 
 
 def markdown(rows: Sequence[Row]) -> str:
     """The same table in Markdown."""
-    columns = _columns(rows)
+    columns = shown_columns(rows)
     lines = [[heading.replace("\n", " ") for _, heading, _ in columns]]
     lines.append([":--" if name in TEXT else "--:" for name, _, _ in columns])
-    lines += [[_cell(row, name, decimals) for name, _, decimals in columns] for row in rows]
+    lines += [[cell(row, name, decimals) for name, _, decimals in columns] for row in rows]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
@@ -137,7 +138,7 @@ def show(reports: Iterable[Report]) -> None:
 def write_csv(rows: Iterable[Row], path: Path, columns: Sequence[str] = COLUMNS) -> None:
     """Writes the columns with all digits; a value that was not measured is empty."""
     with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, columns)
+        writer = csv.DictWriter(file, columns, extrasaction="ignore")
         writer.writeheader()
         for row in rows:
             intervals = {name: value for name, value in row.items() if isinstance(value, tuple)}

@@ -4,7 +4,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
 from torch import nn
+from torchvision.transforms.functional import center_crop
 
 from restoration.metrics.evaluation import EvaluationResult
 from restoration.metrics.pictures import picture_grid
@@ -12,9 +14,15 @@ from restoration.report.curves import nfe_curve
 from restoration.report.folder import Report
 from restoration.report.table import write_csv
 
+SAMPLES = Path("images", "samples")  # in the folder of an evaluation
+SAMPLE_SIDE = 256  # pixels; of larger images the middle is kept
+
 
 def write_results(result: EvaluationResult, run: dict[str, Any], folder: Path) -> Report:
-    """Writes metrics.json, per_image.csv, images/curve.png and images/grid.png.
+    """Writes metrics.json, per_image.csv, images/curve.png and images/grid.png, and the images of the grid alone.
+
+    These are `images/samples/<index>_<kind>.png`, of the kinds clean, degraded, and nfe1 and so on, without enlarging:
+    runs that were evaluated on the same images have the same names.
 
     Args:
         run: a description of the run, stored under `run` in metrics.json.
@@ -24,6 +32,7 @@ def write_results(result: EvaluationResult, run: dict[str, Any], folder: Path) -
     metrics = {**result.report, "run": run}
     write_csv(result.rows, folder / "per_image.csv", list(result.rows[0]))
     picture_grid(result.examples).save(images / "grid.png")
+    _write_samples(result, folder / SAMPLES)
     nfe_curve(metrics).savefig(images / "curve.png")
     return write_metrics(metrics, folder)
 
@@ -34,6 +43,19 @@ def write_metrics(metrics: dict[str, Any], folder: Path) -> Report:
     part.write_text(json.dumps(metrics, indent=2) + "\n")
     part.replace(folder / "metrics.json")  # the last file, and whole: it says that the run is done
     return Report(folder, metrics)
+
+
+def _write_samples(result: EvaluationResult, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for former in folder.glob("*_*.png"):  # an evaluation that is replaced may have had other images or NFE
+        former.unlink()
+    for title, images in result.examples.items():
+        kind = title.lower().replace(" ", "")
+        cropped = center_crop(images, [min(SAMPLE_SIDE, side) for side in images.shape[-2:]])
+        # The first rows of the table are about the images in their order, as the examples are.
+        for row, image in zip(result.rows, cropped, strict=False):
+            pixels = (image.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
+            Image.fromarray(pixels).save(folder / f"{row['index']}_{kind}.png")
 
 
 def describe(config: dict[str, Any], network: nn.Module) -> dict[str, Any]:
