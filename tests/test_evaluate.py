@@ -22,16 +22,15 @@ RUN = Path("outputs/blur_erase/run")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The working directory of a run of two steps."""
     folder = tmp_path_factory.mktemp("trained")
-    arguments = ["experiment=blur_erase", *TINY, *FEW_PASSES, "trainer.max_steps=2"]
+    arguments = ["experiment=blur_erase", *TINY, *FEW_PASSES, f"backbone.encoder.weights={encoder_file(folder)}"]
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        assert run_command(train.main, *arguments, f"backbone.encoder.weights={encoder_file(folder)}") == 0
+        assert run_command(train.main, *arguments, "trainer.max_steps=2") == 0
     return folder
 
 
 @pytest.fixture
 def desk(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working directory of the test's own, with that run in it."""
     shutil.copytree(trained / "outputs", tmp_path / "outputs")
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -99,13 +98,13 @@ def test_a_single_step_has_no_grid_to_fit(desk: Path, capsys: pytest.CaptureFixt
 
 
 def test_a_corruption_that_was_not_trained_on(desk: Path):
+    assert evaluate("corruption.operator.skip.erase=1", "output=blurred", "evaluation.images=3") == 0
+    assert results(desk / "blurred")["identity"]["psnr_hole"] is None
     assert evaluate("corruption=salt_pepper", "corruption.strength=0.5", "output=unseen", "evaluation.images=3") == 0
     unseen = results(desk / "unseen")
-    assert unseen["run"]["corruption"] == "salt_pepper" and unseen["run"]["strength"] == 0.5
+    assert (unseen["run"]["corruption"], unseen["run"]["strength"]) == ("salt_pepper", 0.5)
     assert unseen["identity"]["psnr"] != results(desk / RUN)["identity"]["psnr"] and unseen["by_kind"] == []
-    assert {entry["kind"] for entry in results(desk / RUN)["by_kind"]} <= {
-        *("motion", "gaussian", "erase", "several", "intact")
-    }
+    assert {k["kind"] for k in results(desk / RUN)["by_kind"]} <= {"motion", "gaussian", "erase", "several", "intact"}
 
 
 @pytest.mark.parametrize("asked, size", [([], 16), (["data.image_size=32"], 32)], ids=["as trained", "asked"])
@@ -151,6 +150,7 @@ def test_an_evaluation_is_not_overwritten_unasked(desk: Path, capsys: pytest.Cap
     "arguments, said",
     [
         (["corruption.strenght=0.5"], "unknown key 'corruption.strenght'; did you mean 'strength'?"),
+        (["corruption.operator.stepps.erase.fill=white"], "unknown key 'corruption.operator.stepps'"),
         (["data.imagesize=8"], "unknown key 'data.imagesize'; did you mean 'image_size'?"),
         (["evaluation.nfes=[1]"], "unknown key 'evaluation.nfes'; did you mean 'nfe'?"),
         (["+splitt=test"], "unknown key 'splitt'; did you mean 'split'?"),

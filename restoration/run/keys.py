@@ -117,7 +117,7 @@ def _unknown(config: Any, reference: Any, path: str) -> Iterator[tuple[str, list
     if not isinstance(config, Mapping):
         return
     target = config.get("_target_")
-    # `weights: {}` in a file takes names of the user's choice; the object that receives them checks them.
+    # `weights: {}` in a file takes names of the user's choice; what receives them checks them, at every depth.
     filled = isinstance(reference, Mapping) and not reference and target is None
     reference = reference if isinstance(reference, Mapping) else {}
     accepted = _accepted(target, path) if isinstance(target, str) else set()
@@ -129,7 +129,8 @@ def _unknown(config: Any, reference: Any, path: str) -> Iterator[tuple[str, list
         if key not in reference and accepted is not None and key not in accepted and not free:
             yield inner, sorted({str(name) for name in reference} | accepted)
             continue
-        yield from _unknown(value, reference.get(key), inner)
+        if not filled or _is_object(value):
+            yield from _unknown(value, reference.get(key), inner)
 
 
 def _is_object(value: Any) -> bool:
