@@ -56,7 +56,7 @@ def test_memory_per_image_is_that_of_its_pixels():
 @pytest.mark.parametrize(
     "variant, complaint",
     [
-        ("resnet43_unet", "no backbone 'resnet43_unet'; there are resnet10t_unet, resnet34_unet, "),
+        ("resnet43_unet", "no backbone 'resnet43_unet'; there are dit, dit_large, "),
         ("small backbone.depht=1", "Could not override 'backbone.depht'."),
         ("small source=nois", "In 'train': Could not find 'source/nois'"),
     ],

@@ -176,7 +176,7 @@ def test_a_mask_does_not_change_what_the_loss_teaches(batch, blind):
 class Nothing(Term):
     """A term without a loss: only the estimator's is left."""
 
-    def forward(self, field, batch, keys) -> TermValue:
+    def forward(self, field, batch, keys, progress=1.0) -> TermValue:
         return TermValue(torch.zeros(()))
 
 

@@ -42,17 +42,17 @@ class Value(Callback):
 
 
 class Step(Term):
-    def forward(self, field, batch, keys):
+    def forward(self, field, batch, keys, progress):
         raise RuntimeError("missing")
 
 
 class Library(Term):
-    def forward(self, field, batch, keys):
+    def forward(self, field, batch, keys, progress):
         torch.optim.AdamW(self.parameters(), lr=-1)
 
 
 class Refuses(Term):
-    def forward(self, field, batch, keys):
+    def forward(self, field, batch, keys, progress):
         raise UserError("give another")
 """
 

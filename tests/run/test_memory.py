@@ -31,12 +31,12 @@ def limit(
     """Calls of the objective with more images fail, after some that do not."""
     calls, forward = [], Objective.forward
 
-    def limited(self, restorer, batch, keys):
+    def limited(self, restorer, batch, keys, progress):
         if torch.is_grad_enabled() == training:
             calls.append(len(batch))
             if len(calls) > after and len(batch) > images:
                 raise error
-        return forward(self, restorer, batch, keys)
+        return forward(self, restorer, batch, keys, progress)
 
     monkeypatch.setattr(Objective, "forward", limited)
     monkeypatch.setattr(memory, "_MEASURED", ("cpu",))
