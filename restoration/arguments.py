@@ -6,7 +6,7 @@ import math
 import sys
 import types
 import typing
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -170,3 +170,12 @@ def _words(hint: Any) -> str:
     if hint in (None, type(None)):
         return "null"
     return words.get(hint) or f"an option with the _target_ of a {getattr(hint, '__name__', hint)}"
+
+
+def leaves(config: Mapping[Any, Any], path: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted keys and values of everything that is not a mapping."""
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            yield from leaves(value, f"{path}{key}.")
+        else:
+            yield f"{path}{key}", value

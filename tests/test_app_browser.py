@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ import hostile
 import numpy as np
 import pytest
 import torch
+from browser import CHROMIUM, needs_chromium
 from PIL import Image
 
 from restoration.data.dead_leaves import dead_leaves
@@ -23,12 +23,7 @@ from restoration.restorer import Restorer
 pytest.importorskip("gradio", reason="the extra [app] is not installed")
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
-NAMES = ("chromium", "chromium-browser", "google-chrome")
-CHROMIUM = next((path for path in map(shutil.which, NAMES) if path), None)
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(CHROMIUM is None, reason=f"none of {', '.join(NAMES)} is installed"),
-]
+pytestmark = [pytest.mark.slow, needs_chromium]
 PORT = 7990
 WAIT = 60_000  # ms, for a machine that is busy
 

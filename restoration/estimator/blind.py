@@ -30,7 +30,7 @@ class BlindEstimate(Estimate):
     """An estimate with what its loss needs.
 
     Attributes:
-        hole_logit: (B, 1, H, W), log-odds of `hole`.
+        hole_logit: (B, 1, H, W), log-odds that a pixel was erased, as the hole head gives them.
         log_error: (B,), log of the root mean square of clean − degraded outside the hole, [−1, 1] units.
     """
 
@@ -41,9 +41,10 @@ class BlindEstimate(Estimate):
 class Blind(Estimator):
     """Estimates the hole per pixel and the error of the rest per image.
 
-    The initial estimate is the degraded image with a smooth filling of the hole. The residual std is ½ in the hole, and
-    twice the expected error elsewhere. Both are trained on targets of their own: with gradients of the restoration
-    loss, the network reduced the residual std instead of learning to deblur.
+    The initial estimate is the degraded image with a smooth filling of the hole. A probability below 10 % counts as
+    none, one above 90 % as certainty. The residual std is ½ in the hole, and twice the expected error elsewhere. Both
+    are trained on targets of their own: with gradients of the restoration loss, the network reduced the residual std
+    instead of learning to deblur.
 
     Args:
         width: channels.

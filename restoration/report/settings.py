@@ -1,13 +1,13 @@
 """What the configs of several runs do not have in common."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from restoration.arguments import leaves
 from restoration.errors import UserError
 from restoration.report.folder import Report
 
@@ -42,18 +42,10 @@ def differences(reports: Sequence[Report]) -> tuple[list[int], list[tuple[str, l
         if not isinstance(config, dict):
             raise UserError(f"{path} is not the config of a run")
         own = str(config.get("folder") or "")
-        values = {key: str(value) for key, value in _leaves(config) if key not in _NAMES}
+        values = {key: str(value) for key, value in leaves(config) if key not in _NAMES}
         # Places below the run folder differ with it.
         configs.append({key: value for key, value in values.items() if not own or not value.startswith(own)})
         numbers.append(number)
     keys = sorted({key for config in configs for key in config})
     table = [(key, [config.get(key, "–") for config in configs]) for key in keys]
     return numbers, [(key, values) for key, values in table if len(set(values)) > 1]
-
-
-def _leaves(config: Mapping[Any, Any], path: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in config.items():
-        if isinstance(value, Mapping) and value:
-            yield from _leaves(value, f"{path}{key}.")
-        else:
-            yield f"{path}{key}", value

@@ -8,13 +8,14 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from restoration.arguments import leaves
 from restoration.checkpoint_file import read_checkpoint
 from restoration.data.datamodule import RestorationDataModule
 from restoration.errors import UserError
 from restoration.restorer import GROUPS, Restorer
 from restoration.run.hardware import usable_device
 from restoration.run.keys import changed, check_values
-from restoration.run.overrides import Overrides, leaves
+from restoration.run.overrides import Overrides
 from restoration.trust import BUILD
 from restoration.weights_file import PREFIX
 

@@ -22,11 +22,11 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException, SI
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from restoration.arguments import leaves
 from restoration.checkpoint_file import reason
 from restoration.errors import UserError
 from restoration.run.isolation import isolated
 from restoration.run.keys import allow_any_key, check_keys, check_values, reference_config
-from restoration.run.overrides import leaves
 from restoration.run.stopping import in_slurm_job, leave_to_slurm
 from restoration.run.sweep import JobError, sweep_end
 

@@ -17,9 +17,9 @@ from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
-from restoration.arguments import check_arguments
+from restoration.arguments import check_arguments, leaves
 from restoration.errors import NFE, Count, Positive, Range, UserError
-from restoration.run.overrides import Overrides, leaves
+from restoration.run.overrides import Overrides
 
 # `get_object` logs the errors that it raises.
 logging.getLogger(get_object.__module__).setLevel(logging.CRITICAL)

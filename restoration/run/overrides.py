@@ -1,8 +1,5 @@
 """The command line of the running job."""
 
-from collections.abc import Iterator, Mapping
-from typing import Any
-
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
@@ -40,12 +37,3 @@ class Overrides:
 def below(key: str, prefixes: tuple[str, ...] | list[str]) -> bool:
     """Whether a dotted key is one of the prefixes, or below one."""
     return any(key == prefix or key.startswith(f"{prefix}.") for prefix in prefixes)
-
-
-def leaves(config: Mapping[Any, Any], path: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted keys and values of everything that is not a mapping."""
-    for key, value in config.items():
-        if isinstance(value, Mapping):
-            yield from leaves(value, f"{path}{key}.")
-        else:
-            yield f"{path}{key}", value

@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from restoration.arguments import leaves
 from restoration.data.store import Store
 from restoration.report.folder import Report
-from restoration.run.overrides import leaves
 
 FILE = "provenance.json"
 

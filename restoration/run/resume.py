@@ -9,11 +9,12 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from restoration.arguments import leaves
 from restoration.checkpoint_file import DamagedFileError, check, read_checkpoint
 from restoration.errors import UserError
 from restoration.run.checkpoint import check_places
 from restoration.run.hardware import first_process
-from restoration.run.overrides import Overrides, below, leaves
+from restoration.run.overrides import Overrides, below
 from restoration.run.resolve import run_label
 
 log = logging.getLogger(__name__)

@@ -14,6 +14,7 @@ from functools import partial
 
 import pytest
 import torch
+from gaussian import STD, TAU, Rough, posterior_mean
 from torch import Tensor, nn
 
 from restoration.backbone import Backbone
@@ -35,25 +36,11 @@ from restoration.objective import FlowMatching, SquaredError
 from restoration.restorer import Restorer
 from restoration.sampler import Euler, Exponential, Heun, Midpoint, Sampler
 
-TAU = 0.1
-INITIAL, STD = 0.7, 0.3  # the estimate of the clean image and of its error need not be right
 SOLVERS = [Euler, Midpoint, Heun, Exponential]
 sources = pytest.mark.parametrize(
     "source", [Degraded(0.5), Degraded(0.2), Noise(), InitialEstimate(1.0)], ids=["degraded", "0.2", "noise", "initial"]
 )
 solvers = pytest.mark.parametrize("solver", SOLVERS, ids=lambda solver: solver.__name__)
-
-
-def posterior_mean(degraded: Tensor) -> Tensor:
-    return 0.5 * degraded + 0.1
-
-
-class Rough(Estimator):
-    """An estimate that is off."""
-
-    def forward(self, degraded: Tensor, mask: Tensor | None = None) -> Estimate:
-        one = torch.ones_like(degraded[:, :1])
-        return Estimate(INITIAL * degraded, STD * one, 0 * one)
 
 
 class Exact(Backbone):
