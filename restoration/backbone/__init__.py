@@ -5,5 +5,6 @@ from restoration.backbone.dit import DiT
 from restoration.backbone.encoder import Encoder
 from restoration.backbone.resnet_unet import ResNetUNet
 from restoration.backbone.resnet_unet_state import ResNetUNetState
+from restoration.backbone.unet import UNet
 
-__all__ = ["Backbone", "DiT", "Encoder", "ResNetUNet", "ResNetUNetState"]
+__all__ = ["Backbone", "DiT", "Encoder", "ResNetUNet", "ResNetUNetState", "UNet"]

@@ -55,14 +55,10 @@ class Blind(Estimator):
     def __init__(self, width: Width = 32, condition_on_mask: bool = True) -> None:
         super().__init__()
         self.condition_on_mask = condition_on_mask
-        self.hole = HoleHead(width)
-        self.features = nn.Sequential(
-            nn.PixelUnshuffle(2), nn.Conv2d(28, width, 3, padding=1), nn.SiLU(), nn.Conv2d(width, width, 3, padding=1)
-        )
-        self.error = ErrorHead(width)
+        self.damage = DamageNetwork(width)
 
     def forward(self, degraded: Tensor, mask: Tensor | None = None) -> BlindEstimate:
-        hole_logit = self.hole(degraded)
+        hole_logit, features = self.damage(degraded)
         hole = ((torch.sigmoid(hole_logit.detach()) - _LEAST_HOLE) / (1 - 2 * _LEAST_HOLE)).clamp(0, 1)
         if mask is not None:
             # In training every other image is blind. The order of the images is random already.
@@ -71,95 +67,96 @@ class Blind(Estimator):
         # Only pixels that are surely known may spread: on coarse pyramid levels a trace of black would dominate.
         filled = fill(degraded, (1 - 4 * hole).clamp(min=0))
         initial = degraded + hole * (filled - degraded)
-        log_error = self.error(self.features(torch.cat([degraded, initial, 2 * hole - 1], dim=1)), hole)
-        known = (_MARGIN * log_error.detach().exp()).clamp(max=1.0)
+        log_error = self.damage.log_error(features, hole)
+        # Less than the floor of the target is exactly nothing: an intact image stays as it is.
+        known = (_MARGIN * (log_error.detach().exp() - _ERROR_FLOOR)).clamp(0.0, 1.0)
         residual_std = hole * _MARGIN * _HOLE_ERROR + (1 - hole) * known[:, None, None, None]
         return BlindEstimate(initial, residual_std, hole, hole_logit, log_error)
 
     def loss(self, estimate: Estimate, degraded: Tensor, clean: Tensor, mask: Tensor) -> dict[str, Tensor]:
-        """Cross-entropy of the hole, and squared error of the log error. The mask is a target only."""
+        """Cross-entropy of the hole, and a tenth of the squared error of the log error. The mask is a target only."""
         assert isinstance(estimate, BlindEstimate)
         hole = F.binary_cross_entropy_with_logits(estimate.hole_logit.float(), mask.float())
         known = (~mask).float()
         square = (clean - degraded).square().mean(dim=1, keepdim=True)
         mean_square = (square * known).sum(dim=(1, 2, 3)) / known.sum(dim=(1, 2, 3)).clamp(min=1)
         log_error = (mean_square + _ERROR_FLOOR**2).log() / 2
-        return {"hole": hole, "error": (estimate.log_error - log_error).square().mean()}
+        return {"hole": hole, "error": 0.1 * (estimate.log_error - log_error).square().mean()}
 
 
-class HoleHead(nn.Module):
-    """Estimates per pixel whether it was erased.
+class DamageNetwork(nn.Module):
+    """A small U-Net: what was erased, per pixel, and how far the rest is from the clean image, per image.
 
-    Exactly black pixels are often erased; others rarely are. The estimate starts from that, far from certainty, and the
-    network learns which black areas belong to the image and which holes have another content. A small U-Net, from half
-    resolution down to a sixteenth: what tells a white hole from a white wall is its outline.
+    It begins at full resolution, where a scratch and the grid of a JPEG are. Batch normalisation keeps the amplitude
+    of noise, which group normalisation divides out.
+
+    Exactly black pixels are often erased; others rarely are. The estimate of the hole starts from that, far from
+    certainty, and the network learns which black areas belong to the image and which holes have another content.
 
     Args:
-        width: channels.
-        levels: resolutions, each half of the one above.
+        width: channels; half as many at full resolution.
+        halvings: resolutions below the full one. What tells a white hole from a white wall is its outline.
     """
 
-    def __init__(self, width: int, levels: int = 4) -> None:
+    def __init__(self, width: int, halvings: int = 4) -> None:
         super().__init__()
+        fine = max(8, width // 2)
+        self.stem = nn.Sequential(_convolution(5, fine), _convolution(fine, fine))
+        self.down = nn.ModuleList(
+            nn.Sequential(_convolution(width if level else fine, width, 2), _convolution(width, width))
+            for level in range(halvings)
+        )
+        self.up = nn.ModuleList(_convolution(2 * width, width) for _ in range(halvings - 1))
+        self.lift = _convolution(width, fine)
+        self.hole = nn.Sequential(_convolution(2 * fine, fine), nn.Conv2d(fine, 1, 3, padding=1))
+        # The statistics of two levels and of the full resolution.
+        self.error = nn.Sequential(nn.Linear(2 * (fine + 2 * width), 2 * width), nn.SiLU(), nn.Linear(2 * width, 1))
+        for layer in (self.hole[1], self.error[2]):
+            nn.init.zeros_(layer.weight)  # type: ignore[arg-type]
+            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
 
-        def convolution(stride: int = 1) -> nn.Conv2d:
-            return nn.Conv2d(width, width, 3, stride, padding=1)
-
-        self.stem = nn.Sequential(nn.PixelUnshuffle(2), nn.Conv2d(20, width, 3, padding=1))
-        self.down = nn.ModuleList(convolution() for _ in range(levels))
-        self.halve = nn.ModuleList(convolution(2) for _ in range(levels - 1))
-        self.up = nn.ModuleList(convolution() for _ in range(levels))
-        self.last = nn.Sequential(nn.Conv2d(width, 4, 3, padding=1), nn.PixelShuffle(2))
-        for parameter in self.last.parameters():
-            nn.init.zeros_(parameter)
-
-    def forward(self, degraded: Tensor) -> Tensor:
-        """Log-odds float32 (B, 1, H, W) that a pixel was erased, from (B, 3, H, W) in [−1, 1]."""
+    def forward(self, degraded: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Log-odds float32 (B, 1, H, W) that a pixel was erased, from (B, 3, H, W) in [−1, 1]; features for `log_error`."""
         # 1 at the extreme value, 1/e one grey level away: finer than a 16-bit convolution can resolve.
         levels = ((degraded + 1) * 127.5).clamp(0, 255)
         black = (-levels.amax(dim=1, keepdim=True)).exp()
         white = (levels.amin(dim=1, keepdim=True) - 255).exp()
-        hidden = self.stem(torch.cat([degraded, black, white], dim=1))
-        skips = []
-        for number, layer in enumerate(self.down):
-            hidden = self.halve[number - 1](F.silu(hidden)) if number else hidden
-            hidden = hidden + layer(F.silu(hidden))
-            skips.append(hidden)
-        for skip, layer in zip(reversed(skips), self.up, strict=True):
-            if hidden is not skip:
-                hidden = skip + F.interpolate(hidden, size=skip.shape[-2:], mode="nearest")
-            hidden = hidden + layer(F.silu(hidden))
+        maps = [self.stem(torch.cat([degraded, black, white], dim=1))]
+        for layer in self.down:
+            maps.append(layer(maps[-1]))
+        hidden = maps[-1]
+        for layer, skip in zip(self.up, maps[-2:0:-1], strict=True):
+            hidden = layer(torch.cat([_enlarged(hidden, skip), skip], dim=1))
+        hidden = torch.cat([_enlarged(self.lift(hidden), maps[0]), maps[0]], dim=1)
         # At first a black pixel is a hole with probability 73 %, another one with 5 %.
-        return self.last(F.silu(hidden)).float() + (4 * black - 3)
+        return self.hole(hidden).float() + (4 * black - 3), maps[:3]
+
+    def log_error(self, features: list[Tensor], hole: Tensor) -> Tensor:
+        """The log error (B,) of the known region, from `forward`'s features and the hole (B, 1, H, W) in [0, 1]."""
+        statistics = [known_statistics(level, hole, halvings) for halvings, level in enumerate(features)]
+        return self.error(torch.cat(statistics, dim=1)).float()[:, 0] + _TYPICAL_LOG_ERROR
 
 
-class ErrorHead(nn.Module):
-    """Estimates per image how far the known region is from the clean image.
-
-    It reads local features averaged over the known region, such as sharpness.
-
-    Args:
-        channels: of the local features.
-        hidden: width of its layer.
-    """
-
-    def __init__(self, channels: int, hidden: int = 64) -> None:
-        super().__init__()
-        self.network = nn.Sequential(nn.Linear(2 * channels, hidden), nn.SiLU(), nn.Linear(hidden, 1))
-
-    def forward(self, features: Tensor, hole: Tensor) -> Tensor:
-        """The log error (B,) from features (B, C, H/2, W/2) and the hole (B, 1, H, W) in [0, 1]."""
-        return self.network(known_statistics(features, hole)).float()[:, 0] + _TYPICAL_LOG_ERROR
+def _convolution(channels: int, width: int, stride: int = 1) -> nn.Sequential:
+    convolution = nn.Conv2d(channels, width, 3, stride, padding=1, bias=False)
+    return nn.Sequential(convolution, nn.BatchNorm2d(width), nn.ReLU(inplace=True))
 
 
-def known_statistics(features: Tensor, hole: Tensor) -> Tensor:
+def _enlarged(images: Tensor, like: Tensor) -> Tensor:
+    return F.interpolate(images, size=like.shape[-2:], mode="nearest")
+
+
+def known_statistics(features: Tensor, hole: Tensor, halvings: int = 1) -> Tensor:
     """Mean and log energy of each feature over the known region: float32 (B, 2·C).
 
     Args:
-        features: (B, C, H/2, W/2).
+        features: (B, C, H / 2^halvings, W / 2^halvings), rounded up.
         hole: (B, 1, H, W) in [0, 1].
+        halvings: between the hole's resolution and that of the features.
     """
-    known = 1 - F.avg_pool2d(hole, 2)
+    known = 1 - hole
+    for _ in range(halvings):
+        known = F.avg_pool2d(known, 2, ceil_mode=True, count_include_pad=False)
     weight = known / known.sum(dim=(2, 3), keepdim=True).clamp(min=1.0)
     features = features.float()
     mean = (features * weight).sum(dim=(2, 3))

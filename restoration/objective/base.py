@@ -50,26 +50,24 @@ class Objective(nn.Module):
     """The weighted sum of its terms and the estimator's loss, on one encoding of the batch.
 
     Args:
-        terms: by name; None leaves one out.
+        terms: by name; None leaves one out. Without any, only the estimator is trained, several times as fast.
         weights: by the same names; 1 by default.
 
     Raises:
-        UserError: no term, or a weight without a term.
+        UserError: a weight without a term.
     """
 
     def __init__(self, terms: Mapping[str, Term | None], weights: Mapping[str, float] | None = None) -> None:
         super().__init__()
         self.terms = nn.ModuleDict({name: term for name, term in terms.items() if term is not None})
         self.weights = dict(weights or {})
-        if not self.terms:
-            raise UserError("objective.terms is empty; give at least one term")
         if unknown := set(self.weights) - set(self.terms):
             raise UserError(f"objective.weights names {sorted(unknown)}; the terms are {sorted(self.terms)}")
 
     def check_nfe(self, nfe: int) -> None:
         """UserError if no term trains what so many evaluations ask for."""
         limits: list[Any] = [term.max_nfe for term in self.terms.values()]
-        if all(limit is not None and limit < nfe for limit in limits):
+        if limits and all(limit is not None and limit < nfe for limit in limits):
             names = ", ".join(type(term).__name__ for term in self.terms.values())
             raise UserError(
                 f"objective {names} trains at t = 0 only, so nfe={nfe} is not possible; "
@@ -81,9 +79,11 @@ class Objective(nn.Module):
         """Whether any term trains intervals [t, r]."""
         return any(term.two_times for term in self.terms.values())
 
-    def check_times(self, restorer: Restorer) -> None:
-        """UserError if terms, backbone, sampler and source do not agree on intervals [t, r]."""
+    def check_restorer(self, restorer: Restorer) -> None:
+        """UserError if nothing is trained, or terms, backbone, sampler and source disagree on intervals [t, r]."""
         backbone, sampler = restorer.backbone, restorer.sampler
+        if not self.terms and not any(True for _ in restorer.estimator.parameters()):
+            raise UserError("objective.terms is empty, and the estimator has nothing to train; give at least one term")
         terms = [f"objective {type(term).__name__}" for term in self.terms.values() if term.two_times]
         if sampler.two_times and not terms:
             raise UserError(
@@ -110,14 +110,16 @@ class Objective(nn.Module):
             progress: share of the training that is done, in [0, 1].
         """
         given = restorer.estimator.training and restorer.estimator.condition_on_mask
-        field = restorer.field(batch.degraded, batch.mask if given else None)
+        mask, degraded = batch.mask if given else None, to_model(batch.degraded)
+        field = restorer.field(batch.degraded, mask) if self.terms else None
+        estimate = field.estimate if field else restorer.estimator(degraded, mask)
         total = torch.zeros((), device=batch.clean.device)
         log: dict[str, Tensor] = {}
         for name, term in self.terms.items():
+            assert field is not None
             value = term(field, batch, fold(keys, name), progress)
             total = total + self.weights.get(name, 1.0) * value.loss
             log |= {name: value.loss.detach(), **value.log}
-        images = (to_model(batch.degraded), to_model(batch.clean), batch.mask)
-        parts = restorer.estimator.loss(field.estimate, *images)
+        parts = restorer.estimator.loss(estimate, degraded, to_model(batch.clean), batch.mask)
         log |= {f"estimator_{name}": loss.detach() for name, loss in parts.items()}
         return (total + torch.stack(list(parts.values())).sum() if parts else total), log

@@ -193,7 +193,7 @@ class RestorationModule(TrainingModule):
         compile: compiles the backbone in place; checkpoint keys do not change.
 
     Raises:
-        UserError: as `Objective.check_times`.
+        UserError: as `Objective.check_restorer`.
     """
 
     trains = "restorer"
@@ -210,7 +210,7 @@ class RestorationModule(TrainingModule):
     ) -> None:
         super().__init__(optimizer, schedule, config, seed)
         self.restorer = restorer.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        objective.check_times(restorer)
+        objective.check_restorer(restorer)
         self.objective = objective
         if compile:
             restorer.backbone.compile()

@@ -1,9 +1,9 @@
-"""Regression and flow both overfit eight images, on either backbone."""
+"""Regression and flow both overfit eight images, on every backbone."""
 
 import pytest
 import torch
 
-from restoration.backbone import DiT, Encoder, ResNetUNet
+from restoration.backbone import DiT, Encoder, ResNetUNet, UNet
 from restoration.batch import Batch
 from restoration.corruption import Corruption, Erase, GaussianBlur, Sequence
 from restoration.estimator import Blind, Estimator, Identity
@@ -83,3 +83,12 @@ def test_a_transformer_overfits_eight_images(estimator: Estimator):
     transformer = DiT(width=96, depth=3, heads=3, embedding=32)
     scores = overfit(Restorer(transformer, Degraded(0.5), Midpoint(), estimator=estimator), flow)
     assert scores[1] > 30 and scores[8] > 28, scores
+
+
+@pytest.mark.slow
+def test_a_plain_unet_overfits_eight_images():
+    torch.manual_seed(0)
+    flow = FlowMatching(Uniform(start_share=0.5), SquaredError(), LogSquaredError())
+    unet = UNet((16, 32, 48, 64), embedding=32)
+    scores = overfit(Restorer(unet, Degraded(0.5), Midpoint(), estimator=Blind()), flow)
+    assert scores[1] > 30 and scores[8] > 25, scores

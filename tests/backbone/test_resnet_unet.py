@@ -91,7 +91,7 @@ def test_any_size_divisible_by_the_stride(stem, widths, stride):
     for rows, columns in ((1, 1), (2, 3), (5, 1)):
         size = (1, 3, rows * stride, columns * stride)
         degraded = torch.randn(size)
-        for estimator in (Identity(), Blind(16)):
+        for estimator in (Identity(), Blind(16).eval()):
             estimate = estimator(degraded)
             output = backbone(torch.randn(size), torch.tensor([0.4]), backbone.encode(degraded, estimate))
             assert output.shape == size and output.dtype == torch.float32 and output.isfinite().all()

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from restoration.batch import Batch
 from restoration.errors import UserError
-from restoration.estimator import Blind
+from restoration.estimator import Blind, Identity
 from restoration.flow import ConditionalField, Degraded, Uniform, to_model
 from restoration.keyed import fold
 from restoration.objective import FlowMatching, Objective, Regression, SquaredError, Term, TermValue
@@ -102,9 +102,24 @@ def test_a_term_that_is_none_is_left_out(restorer, batch):
 
 
 @pytest.mark.parametrize("empty", [{}, {"flow": None}], ids=["no terms", "none left"])
-def test_an_objective_without_terms_is_refused(empty):
-    with pytest.raises(UserError, match="objective.terms is empty"):
-        Objective(empty)
+def test_without_terms_the_estimator_alone_is_trained(empty, restorer, batch):
+    objective = Objective(empty)
+    objective.check_restorer(restorer)
+    nn.init.normal_(restorer.estimator.damage.hole[1].weight, std=0.1)
+    restorer.estimator.train()
+    loss, log = objective(restorer, batch, batch.index)
+    assert set(log) == {"estimator_hole", "estimator_error"}
+    torch.testing.assert_close(loss, log["estimator_hole"] + log["estimator_error"])
+    loss.backward()
+    trained = {name.split(".")[0] for name, parameter in restorer.named_parameters() if parameter.grad is not None}
+    assert trained == {"estimator"}
+    assert sum(parameter.grad is None for parameter in restorer.estimator.parameters()) == 0
+
+
+def test_an_objective_that_trains_nothing_is_refused(restorer):
+    restorer.estimator = Identity()
+    with pytest.raises(UserError, match="objective.terms is empty, and the estimator has nothing to train"):
+        Objective({}).check_restorer(restorer)
 
 
 def test_a_weight_without_a_term_is_refused():
