@@ -116,7 +116,11 @@ class DamageNetwork(nn.Module):
             nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
 
     def forward(self, degraded: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Log-odds float32 (B, 1, H, W) that a pixel was erased, from (B, 3, H, W) in [−1, 1]; features for `log_error`."""
+        """The hole, and features for `log_error`, of images (B, 3, H, W) in [−1, 1].
+
+        Returns:
+            log-odds float32 (B, 1, H, W) that a pixel was erased; the maps of the three finest levels.
+        """
         # 1 at the extreme value, 1/e one grey level away: finer than a 16-bit convolution can resolve.
         levels = ((degraded + 1) * 127.5).clamp(0, 255)
         black = (-levels.amax(dim=1, keepdim=True)).exp()
