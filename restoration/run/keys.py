@@ -17,7 +17,7 @@ from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
-from restoration.arguments import check_arguments, leaves
+from restoration.arguments import check_arguments, leaves, takes_any_names
 from restoration.errors import NFE, Count, Positive, Range, UserError
 from restoration.run.overrides import Overrides
 
@@ -129,7 +129,8 @@ def _unknown(config: Any, reference: Any, path: str) -> Iterator[tuple[str, list
         if key not in reference and accepted is not None and key not in accepted and not free:
             yield inner, sorted({str(name) for name in reference} | accepted)
             continue
-        if not filled or _is_object(value):
+        free = isinstance(target, str) and takes_any_names(target, str(key))
+        if not (filled or free) or _is_object(value):
             yield from _unknown(value, reference.get(key), inner)
 
 
