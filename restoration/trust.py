@@ -33,8 +33,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "schedule": ("restoration.training.schedule.",),
     "optimizer": ("restoration.training.optimizer.", "torch.optim.AdamW", "torch.optim.SGD"),
     "model": ("restoration.classifier.",),
-    "loss": ("restoration.classifier.", "torch.nn.CrossEntropyLoss"),
-    "augmentation": ("restoration.classifier.",),
+    "loss": ("restoration.classifier.", "torch.nn.CrossEntropyLoss", "timm.loss.BinaryCrossEntropy"),
+    **dict.fromkeys(("augmentation", "transfer", "resizing"), ("restoration.classifier.",)),
     "trainer": ("lightning.pytorch.Trainer",),
     "callbacks": (
         "restoration.callbacks.",
