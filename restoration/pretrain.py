@@ -10,6 +10,7 @@ from typing import Any
 
 from hydra.utils import instantiate
 from lightning.pytorch import seed_everything
+from lightning.pytorch.loggers import WandbLogger
 from omegaconf import DictConfig
 
 from restoration.classifier import Augmentation, Classifier, Full, Resizing
@@ -17,6 +18,7 @@ from restoration.classifier.size import flops, memory
 from restoration.data.datamodule import RestorationDataModule
 from restoration.errors import UserError
 from restoration.metrics.recognition import recognise
+from restoration.report.confusion import confusion_picture
 from restoration.report.folder import Report
 from restoration.report.table import show
 from restoration.report.write import describe, write_metrics
@@ -121,7 +123,11 @@ def evaluate(run: Run[ClassifierModule]) -> Report:
     classifier = Classifier.load(run.best(), module.device, named(module.config))
     classifier.write(run.folder / ENCODER)
     dtype = autocast_dtype(run.config["trainer"]["precision"])
-    figures = recognise(classifier, run.data.batches("test", module.device), dtype)
+    figures, confusions = recognise(classifier, run.data.batches("test", module.device), dtype)
+    figures = {name: None if value != value else value for name, value in figures.items()}  # JSON has no NaN
+    picture = confusion_picture(confusions, classifier.classes)
+    (run.folder / "images").mkdir(exist_ok=True)
+    picture.save(run.folder / "images" / "confusion.png")
     facts = run.facts()
     trained = module.transfer.parameter_groups(module.classifier.model).values()
     facts["trainable"] = sum(parameter.numel() for parameters, _ in trained for parameter in parameters)
@@ -131,6 +137,8 @@ def evaluate(run: Run[ClassifierModule]) -> Report:
         logger.log_metrics(
             {f"test/{name}": value for name, value in figures.items() if isinstance(value, float)}, steps
         )
+        if isinstance(logger, WandbLogger):
+            logger.log_image("test/confusion", [picture])
         logger.save()
     return report
 

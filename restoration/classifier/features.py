@@ -5,7 +5,6 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from restoration.batch import Batch
 from restoration.classifier.model import Classifier
 from restoration.classifier.transfer import head
 from restoration.errors import UserError
@@ -16,22 +15,22 @@ class FeatureCache:
 
     Args:
         classifier: its last layer may train; the rest stays as it is.
-        batches: of all images, without variation.
+        batches: images (B, 3, H, W) in [0, 1] without variation, and their indices int64 (B,), of all images.
 
     Raises:
         UserError: the model does more than one layer after its features.
     """
 
     @torch.no_grad()
-    def __init__(self, classifier: Classifier, batches: Iterable[Batch]) -> None:
+    def __init__(self, classifier: Classifier, batches: Iterable[tuple[Tensor, Tensor]]) -> None:
         self._head = head(classifier.model)
         was, parts, indices = classifier.training, [], []
         classifier.eval()
-        for batch in batches:
-            parts.append(classifier.features(batch.clean))
-            indices.append(batch.index)
+        for images, index in batches:
+            parts.append(classifier.features(images))
+            indices.append(index)
             if len(parts) == 1:
-                expected = classifier(batch.clean)
+                expected = classifier(images)
                 found = self._head(parts[0]).float()
                 if found.shape != expected.shape or not torch.allclose(found, expected, atol=1e-3, rtol=1e-3):
                     raise UserError(

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from restoration.batch import Batch
 from restoration.checkpoint_file import DamagedFileError, broken, load
-from restoration.classifier import Full
 from restoration.errors import UserError
 from restoration.restorer import GROUPS, Restorer
 from restoration.run.command import command
@@ -77,7 +76,8 @@ def _module(config: dict[str, Any]) -> TrainingModule:
     if "model" in config:
         classifier = instantiate({**config["model"], "weights": "checkpoint"})
         transfer, resizing = (instantiate(config.get(name)) for name in ("transfer", "resizing"))
-        (transfer or Full()).prepare(classifier.model)
+        if transfer is not None:
+            transfer.prepare(classifier.model)
         loss, augmentation = (instantiate(config[name]) for name in ("loss", "augmentation"))
         return ClassifierModule(classifier, loss, augmentation, transfer=transfer, resizing=resizing, **rest)
     return RestorationModule(Restorer.build(config, "checkpoint"), instantiate(config["objective"]), **rest)

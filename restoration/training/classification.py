@@ -65,7 +65,8 @@ class ClassifierModule(TrainingModule):
         super().on_fit_start()
         if self.transfer.cached:
             data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
-            self._cache = FeatureCache(self.classifier, data.batches("train", self.device))
+            batches = data.batches("train", self.device)
+            self._cache = FeatureCache(self.classifier, ((batch.clean, batch.index) for batch in batches))
 
     def keys(self, batch: Batch) -> Tensor:
         """The keys int64 (B,), on the CPU, of the draws of a training step; all are that of its number."""

@@ -162,7 +162,7 @@ def batches(count: int, size: int) -> list[Batch]:
 @pytest.mark.parametrize("name", NAMES)
 def test_cached_features_train_as_the_probe(name: str):
     probe, cached = (classifier(name, kind) for kind in (LinearProbe(), CachedFeatures()))
-    cache = FeatureCache(cached, batches(10, 4))
+    cache = FeatureCache(cached, ((batch.clean, batch.index) for batch in batches(10, 4)))
     assert cached.training
     optimizers = [torch.optim.SGD(made.model.get_classifier().parameters(), 0.5) for made in (probe, cached)]
     for batch in batches(10, 5) * 3:
@@ -179,7 +179,7 @@ def test_features_of_a_model_with_more_than_a_last_layer_are_refused():
     made = classifier("resnet18", CachedFeatures())
     made.model.get_classifier = lambda: nn.Identity()
     with pytest.raises(UserError, match="does more than one layer after its features"):
-        FeatureCache(made, batches(4, 4))
+        FeatureCache(made, [(images(), torch.arange(4))])
 
 
 def test_a_checkpoint_holds_its_transfer(tmp_path: Path):
