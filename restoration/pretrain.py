@@ -61,6 +61,8 @@ def build(config: dict[str, Any], folder: Path, new: bool = True) -> Run[Classif
     classifier: Classifier = instantiate(model if new else {**model, "weights": "checkpoint"})
     transfer.prepare(classifier.model)
     classifier.train()
+    if transfer.cached and any(rates.values()):
+        raise UserError("transfer=cached_features has no dropout: give no rates, or use transfer=linear_probe")
     check_images(classifier, data, transfer, parts["augmentation"], parts["resizing"])
     module = ClassifierModule(
         classifier,

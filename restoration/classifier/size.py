@@ -33,7 +33,8 @@ def memory(
 ) -> dict[str, int]:
     """Bytes of a training step in float32: weights, gradients, the optimiser's state, and what backward needs.
 
-    Convolutions need some more for their own work. The classifier does not change.
+    Convolutions need some more for their own work. The state is 0 if the optimiser cannot tell it without values. The
+    classifier does not change.
     """
     weights = sum(_bytes(value) for value in classifier.state_dict().values())
     trains = [parameter for parameters, _ in groups.values() for parameter in parameters]
@@ -41,7 +42,10 @@ def memory(
     for parameter in copies:
         parameter.grad = torch.zeros_like(parameter)
     made = optimizer([{"params": copies}])
-    made.step()
+    try:
+        made.step()
+    except Exception:  # an optimiser may look at values, and here are only shapes
+        made.state.clear()
     state = sum(_bytes(value) for part in made.state.values() for value in part.values() if isinstance(value, Tensor))
     return {
         "weights": weights,

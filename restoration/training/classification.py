@@ -76,14 +76,14 @@ class ClassifierModule(TrainingModule):
     def terms(self, batch: Batch, keys: Tensor, progress: float = 1.0) -> tuple[Tensor, dict[str, Tensor]]:
         assert batch.label is not None
         images, targets = batch.clean, batch.label
-        if self._cache is not None and self.training:
-            return self.loss(self._cache.logits(batch.index), targets), {}
-        if self.training:
+        cached = self._cache if self.training else None
+        if self.training and cached is None:
             # Of augmentation, dropout and drop path, so that a resumed run goes on as it would have.
             torch.manual_seed(int(keys[0]))
             images, targets = self.augmentation(images, targets, len(self.classifier.classes))
             images = images if self.resizing is None else self.resizing(images, progress)
-        loss = self.loss(self.classifier(images), targets)
+        logits = self.classifier(images) if cached is None else cached.logits(batch.index)
+        loss = self.loss(logits, targets)
         if not (self.training and self.l1):
             return loss, {}
         l1 = self.l1 * self.absolute_weights()
