@@ -67,8 +67,8 @@ def test_a_classifier_is_asked_about_the_clean_images():
     assert (found["n"], found["top1"], found["top5"]) == (4, 0.5, 0.75)
     assert found["nll"] == pytest.approx(-math.log(0.75 * 0.06 * 0.02 * 0.85) / 4, rel=1e-5)
     assert {(row, column) for row, column in confusions.nonzero().tolist()} == {(0, 0), (4, 0), (5, 0), (2, 2)}
-    # Of class 0, the three others are below 0.75: 1. Of 2: 1. Of 4, 0.06 ties with 0.06 and is above 0.05 twice: 5/6. Of
-    # 5, 0.02 is below 0.05 and 0.04, and above 0.01: 1/3.
+    # Of class 0, the three others are below 0.75: 1. Of 2: 1. Of 4, 0.06 ties with 0.06 and is above 0.05 twice: 5/6.
+    # Of 5, 0.02 is below 0.05 and 0.04, and above 0.01: 1/3.
     assert auroc(PROBABILITIES, LABELS) == pytest.approx((1 + 1 + 5 / 6 + 1 / 3) / 4, abs=1e-6)
     assert found["auroc"] == pytest.approx((1 + 1 + 5 / 6 + 1 / 3) / 4, abs=1 / 24 + 1e-6)  # rounding unties the two
     assert found["top1_ci"][0] < 0.5 < found["top1_ci"][1]
