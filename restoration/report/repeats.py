@@ -62,12 +62,18 @@ def setups(reports: Sequence[Report]) -> list[Setup]:
     differing = [name for name in names if len({values.get(name) for values in configs.values()}) > 1]
     found = []
     for key, members in groups.items():
-        says = [f"{name}={configs[key][name]}" for name in differing if name in configs[key]]
+        says = [_said(name, configs[key][name]) for name in differing if name in configs[key]]
         made = Setup(" ".join([members[0].group, *says[:3], *(["…"] if len(says) > 3 else [])]))
         for report in members:
             made.again += not _add(made, report)
         found.append(made)
     return found
+
+
+def _said(key: str, value: str) -> str:
+    """A setting in short: `loss=Focal` for its class."""
+    group = key.removesuffix("._target_")
+    return f"{key}={value}" if group == key else f"{group}={value.rpartition('.')[2]}"
 
 
 def _add(setup: Setup, report: Report) -> bool:
