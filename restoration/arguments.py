@@ -99,6 +99,12 @@ def _annotations(target: str) -> dict[str, Any]:
     return hints | _LIBRARY.get(target, {})
 
 
+def takes_any_names(target: str, argument: str) -> bool:
+    """Whether the argument is a mapping of any names to any values, such as further options of a library."""
+    parts = _parts(_annotations(target).get(argument))
+    return any(_is_mapping(part) and typing.get_args(part)[1:] == (Any,) for part in parts)
+
+
 def _parts(hint: Any) -> tuple[Any, ...]:
     """The members of a union; else the hint itself."""
     return typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)

@@ -12,6 +12,7 @@ from pathlib import Path
 from restoration.report.curves import write_curves
 from restoration.report.folder import Report, find
 from restoration.report.page import check_free, notes, page
+from restoration.report.repeats import print_repeats
 from restoration.report.table import markdown, print_table, rows, write_csv
 from restoration.run.command import command, output_folder
 
@@ -38,6 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(markdown(results))
     else:
         print_table(results)
+    print_repeats(reports, reference)
     if reference and not any(row.get("psnr_difference") for row in results):
         print(f"no differences to {reference.name}: no run was evaluated on the same degraded images at the same NFE")
     if options.output:

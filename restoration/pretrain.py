@@ -10,12 +10,15 @@ from typing import Any
 
 from hydra.utils import instantiate
 from lightning.pytorch import seed_everything
+from lightning.pytorch.loggers import WandbLogger
 from omegaconf import DictConfig
 
-from restoration.classifier import Classifier
+from restoration.classifier import Augmentation, Classifier, Full, Resizing
+from restoration.classifier.size import flops, memory
 from restoration.data.datamodule import RestorationDataModule
 from restoration.errors import UserError
 from restoration.metrics.recognition import recognise
+from restoration.report.confusion import confusion_picture
 from restoration.report.folder import Report
 from restoration.report.table import show
 from restoration.report.write import describe, write_metrics
@@ -39,7 +42,11 @@ def build(config: dict[str, Any], folder: Path, new: bool = True) -> Run[Classif
     """The objects of a run. Whatever may be wrong with the config or the data shows here, before training starts."""
     seed_everything(config["seed"], workers=True, verbose=False)
     data: RestorationDataModule = instantiate(config["data"], corruption=None)
-    loss, augmentation = instantiate(config["loss"]), instantiate(config["augmentation"])
+    names = ("loss", "augmentation", "transfer", "resizing", "optimizer", "schedule")
+    parts = {name: instantiate(config.get(name)) for name in names}  # an older run has no transfer
+    transfer: Full = parts["transfer"] or Full()
+    rates = dict(config.get("regularisation") or {})
+    l1 = rates.pop("l1", 0.0)
     data.prepare_data()
     if data.classes is None:
         raise UserError(
@@ -49,22 +56,67 @@ def build(config: dict[str, Any], folder: Path, new: bool = True) -> Run[Classif
     if config["model"].get("classes", data.classes) != data.classes:  # of the run that is resumed
         raise UserError("the classes of the data are not those that this run began with; start a new run")
     model = {**config["model"], "classes": data.classes}
+    # A model takes the rates that it knows, and few models know all.
+    model["options"] = {**model.get("options", {}), **{name: rate for name, rate in rates.items() if rate}}
     classifier: Classifier = instantiate(model if new else {**model, "weights": "checkpoint"})
+    transfer.prepare(classifier.model)
+    classifier.train()
+    if transfer.cached and any(rates.values()):
+        raise UserError("transfer=cached_features has no dropout: give no rates, or use transfer=linear_probe")
+    check_images(classifier, data, transfer, parts["augmentation"], parts["resizing"])
     module = ClassifierModule(
         classifier,
-        loss,
-        augmentation,
-        instantiate(config["optimizer"]),
-        instantiate(config["schedule"]),
+        **{**parts, "transfer": transfer},
+        l1=l1,
         config={**config, "model": model},
         seed=config["seed"],
         compile=config["compile"],
     )
     trainer = make_trainer(config, data, make_callbacks(config))
-    size = sum(parameter.numel() for parameter in classifier.parameters())
-    log.info("%s: %s parameters, %s classes", classifier.name, f"{size:,}", len(data.classes))
+    tell_size(module, data)
     log.info("%s steps, validation every %s", trainer.max_steps, trainer.val_check_interval)
     return Run(config, folder, data, module, trainer)
+
+
+def check_images(
+    classifier: Classifier,
+    data: RestorationDataModule,
+    transfer: Full,
+    augmentation: Augmentation,
+    resizing: Resizing | None,
+) -> None:
+    """UserError if the classifier cannot see the images as they will come."""
+    if transfer.cached and (augmentation.varies or resizing or data.flip or data.flat_areas):
+        raise UserError(
+            "transfer=cached_features sees each image once, as it is: give augmentation=none data.flip=false "
+            "data.flat_areas=0 resizing=null, or use transfer=linear_probe"
+        )
+    for progress in (0.0, 1.0):
+        side = resizing.side(data.image_size, progress) if resizing else data.image_size
+        try:
+            flops(classifier, side)
+        except (AssertionError, RuntimeError) as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise UserError(
+                f"{classifier.name} does not take images of {side} x {side} pixels ({reason}); change data.image_size, "
+                "resizing, or model.options (of a transformer: img_size, dynamic_img_size=true)"
+            ) from error
+
+
+def tell_size(module: ClassifierModule, data: RestorationDataModule) -> None:
+    """Says what the training will cost, before it starts."""
+    classifier, side = module.classifier, data.image_size
+    groups = module.parameter_groups()
+    size = sum(parameter.numel() for parameter in classifier.parameters())
+    trains = sum(parameter.numel() for parameters, _ in groups.values() for parameter in parameters)
+    log.info(
+        "%s, %s classes: %s parameters, of which %s train",
+        *(classifier.name, len(classifier.classes), f"{size:,}", f"{trains:,}"),
+    )
+    needs = memory(classifier, groups, module.optimizer, side, data.batch_size)
+    told = ", ".join(f"{name} {count / 2**20:,.1f}" for name, count in needs.items())
+    log.info("%.3f GFLOPs for an image of %s x %s pixels", flops(classifier, side) / 1e9, side, side)
+    log.info("about %s MiB of memory in training, in float32 (%s)", f"{sum(needs.values()) / 2**20:,.0f}", told)
 
 
 def evaluate(run: Run[ClassifierModule]) -> Report:
@@ -73,14 +125,22 @@ def evaluate(run: Run[ClassifierModule]) -> Report:
     classifier = Classifier.load(run.best(), module.device, named(module.config))
     classifier.write(run.folder / ENCODER)
     dtype = autocast_dtype(run.config["trainer"]["precision"])
-    figures = recognise(classifier, run.data.batches("test", module.device), dtype)
+    figures, confusions = recognise(classifier, run.data.batches("test", module.device), dtype)
+    figures = {name: None if value != value else value for name, value in figures.items()}  # JSON has no NaN
+    picture = confusion_picture(confusions, classifier.classes)
+    (run.folder / "images").mkdir(exist_ok=True)
+    picture.save(run.folder / "images" / "confusion.png")
     facts = run.facts()
+    trained = module.transfer.parameter_groups(module.classifier.model).values()
+    facts["trainable"] = sum(parameter.numel() for parameters, _ in trained for parameter in parameters)
     about = describe(run.config, classifier) | facts
     report = write_metrics({**figures, "images_seen": facts["images_seen"], "run": about}, run.folder)
     for logger in run.trainer.loggers:
         logger.log_metrics(
             {f"test/{name}": value for name, value in figures.items() if isinstance(value, float)}, steps
         )
+        if isinstance(logger, WandbLogger):
+            logger.log_image("test/confusion", [picture])
         logger.save()
     return report
 

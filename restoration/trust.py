@@ -31,10 +31,10 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "objective": ("restoration.objective.", "restoration.flow.", "restoration.sampler."),
     "evaluation": ("restoration.metrics.",),
     "schedule": ("restoration.training.schedule.",),
-    "optimizer": ("torch.optim.AdamW", "torch.optim.SGD"),
+    "optimizer": ("restoration.training.optimizer.", "torch.optim.AdamW", "torch.optim.SGD"),
     "model": ("restoration.classifier.",),
-    "loss": ("restoration.classifier.", "torch.nn.CrossEntropyLoss"),
-    "augmentation": ("restoration.classifier.",),
+    "loss": ("restoration.classifier.", "torch.nn.CrossEntropyLoss", "timm.loss.BinaryCrossEntropy"),
+    **dict.fromkeys(("augmentation", "transfer", "resizing"), ("restoration.classifier.",)),
     "trainer": ("lightning.pytorch.Trainer",),
     "callbacks": (
         "restoration.callbacks.",

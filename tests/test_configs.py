@@ -28,7 +28,7 @@ from restoration.run.keys import check_keys, reference_config
 from restoration.run.resolve import describe_run, resolve
 from restoration.sampler import Sampler
 from restoration.train import main
-from restoration.training.schedule import Cosine
+from restoration.training.schedule import Cosine, TorchSchedule
 
 # Options without an estimator have no width of one.
 ANY_ESTIMATOR = [argument for argument in TINY if not argument.startswith("estimator.")]
@@ -42,7 +42,7 @@ KINDS = {
     "backbone": Backbone,
     "objective": Objective,
     "sampler": Sampler,
-    "schedule": Cosine,
+    "schedule": Cosine | TorchSchedule,
     "evaluation": Evaluation,
     "trainer": lightning.Trainer,
     "data": RestorationDataModule,

@@ -104,12 +104,50 @@ def test_resume_is_bit_identical_with_every_kind_of_draw(
         (["loss.label_smoothing=2"], "loss.label_smoothing=2 must be a number from 0 to 1"),
         (["augmentation.shfit=0.1"], "unknown key 'augmentation.shfit'; did you mean 'shift'?"),
         (["experiment=blur_erase"], "experiment=blur_erase is one of restoration.train; here: mnist_digits, resnet18"),
+        (
+            ["transfer=cached_features"],
+            "transfer=cached_features sees each image once, as it is: give augmentation=none",
+        ),
+        (["model=vit_tiny", "resizing=progressive"], "vit_tiny_patch16_224 does not take images of 16 x 16 pixels"),
+        (["regularisation.drop_rate=2"], "regularisation.drop_rate=2 must be a number from 0 to 1"),
+        (["regularisation.attn_drop_rate=0.1"], "unexpected keyword argument 'attn_drop_rate'"),
+        (["optimizer=lion", "optimizer.options.wieght=1"], "optimizer.name=lion with these options: "),
         (["+corruption.strength=1"], "unknown key 'corruption'"),
     ],
 )
 def test_a_mistake_is_one_line(folder: Path, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]):
     assert run_command(main, *RUN, *arguments) == 2
     assert message in complaint(capsys)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["transfer=linear_probe", "optimizer=lion", "schedule=one_cycle"],
+        ["transfer=cached_features", "augmentation=none", "schedule=multi_step"],
+        ["transfer=partial", "optimizer=muon", "schedule=warm_restarts", "resizing=progressive", "regularisation=l1"],
+        ["transfer=layer_decay", "model=vit_tiny", "model.options.depth=2", "regularisation=drop_path", "loss=binary"],
+        ["transfer=lora", "loss=focal", "schedule=plateau"],
+    ],
+    ids=lambda words: words[0],
+)
+def test_every_transfer_from_weights_of_another_run(arguments: list[str], folder: Path, tmp_path: Path, caplog):
+    if "transfer=lora" in arguments:
+        pytest.importorskip("peft")
+    given = Classifier("test_resnet", list("ab"))
+    given.write(tmp_path / "given.safetensors")
+    weights = [] if "model=vit_tiny" in arguments else ["model.weights=given.safetensors"]
+    assert run_command(main, *RUN, *STEPS, *arguments, *weights, "trainer.max_steps=7") == 0
+    metrics = json.loads((folder / "metrics.json").read_text())
+    loaded = Classifier.load(folder / "checkpoints" / "best.ckpt").model
+    if weights:
+        kept = {key for key, value in given.model.state_dict().items() if torch.equal(value, loaded.state_dict()[key])}
+        every = {key for key in given.model.state_dict() if not key.startswith("fc.")}
+        frozen = every if "probe" in arguments[0] or "cached" in arguments[0] else {"stem.0.weight"} & every
+        assert frozen <= kept and metrics["run"]["trainable"] < metrics["run"]["parameters"]
+    Classifier("vit_tiny_patch16_224" if not weights else "test_resnet", list("ab"), **(
+        {"options": {"img_size": 32, "patch_size": 4, "depth": 2}} if not weights else {}
+    ), weights=str(folder / "encoder.safetensors"))  # fmt: skip
 
 
 @pytest.mark.parametrize("experiment", ["mnist_digits", "resnet34_tiny_imagenet", "resnet18_tiny_imagenet_32"])

@@ -8,7 +8,7 @@ from helpers import CONF, composed
 from hydra.utils import instantiate
 from torch import nn
 
-from restoration.classifier import Augmentation, Classifier
+from restoration.classifier import Augmentation, Classifier, Full, Resizing
 from restoration.errors import UserError
 from restoration.run.keys import check_keys, check_values, reference_config
 from restoration.run.resolve import describe_run, resolve
@@ -36,11 +36,13 @@ def test_every_option_composes_with_known_keys_and_says_when_to_use_it(group: st
         images, labels = instantiate(resolved["augmentation"])(torch.rand(4, 3, 16, 16), torch.arange(4), 4)
         assert images.shape == (4, 3, 16, 16) and len(labels) == 4
         assert isinstance(instantiate(resolved["augmentation"]), Augmentation)
+    elif group in ("transfer", "resizing"):
+        assert isinstance(instantiate(resolved[group]), Full if group == "transfer" else Resizing)
     elif group == "optimizer":
         classifier = Classifier("test_resnet", ["a", "b"])
         groups = [
             {"params": parameters, "name": name, **rest}
-            for name, (parameters, rest) in classifier.parameter_groups().items()
+            for name, (parameters, rest) in Full().parameter_groups(classifier.model).items()
         ]
         optimizer = instantiate(resolved["optimizer"])(groups)
         decay = {group["name"]: group["weight_decay"] for group in optimizer.param_groups}

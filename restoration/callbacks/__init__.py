@@ -7,6 +7,7 @@ from restoration.callbacks.guards import FiniteLoss, FiniteValidation
 from restoration.callbacks.image_grid import ImageGrid
 from restoration.callbacks.image_quality import ImageQuality
 from restoration.callbacks.last_checkpoint import LastCheckpoint
+from restoration.callbacks.plateau import Plateau
 from restoration.callbacks.progress import StepBar
 from restoration.callbacks.snapshots import Snapshots
 from restoration.callbacks.staged_unfreezing import StagedUnfreezing
@@ -22,6 +23,7 @@ __all__ = [
     "ImageGrid",
     "ImageQuality",
     "LastCheckpoint",
+    "Plateau",
     "Snapshots",
     "StagedUnfreezing",
     "StepBar",

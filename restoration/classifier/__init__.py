@@ -1,7 +1,20 @@
-"""The classifier: any network of timm, its losses, and the augmentation of its images."""
+"""The classifier: any network of timm, how much of it trains, its losses, and the augmentation of its images."""
 
 from restoration.classifier.augmentation import Augmentation
 from restoration.classifier.loss import Focal
 from restoration.classifier.model import Classifier
+from restoration.classifier.resizing import Resizing
+from restoration.classifier.transfer import CachedFeatures, Full, LayerDecay, LinearProbe, Lora, Partial
 
-__all__ = ["Augmentation", "Classifier", "Focal"]
+__all__ = [
+    "Augmentation",
+    "CachedFeatures",
+    "Classifier",
+    "Focal",
+    "Full",
+    "LayerDecay",
+    "LinearProbe",
+    "Lora",
+    "Partial",
+    "Resizing",
+]

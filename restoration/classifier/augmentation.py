@@ -38,6 +38,11 @@ class Augmentation:
         self.randomly = v2.RandAugment(operations, magnitude) if operations else None
         self.mixup, self.cutmix, self.mixed = mixup, cutmix, mixed
 
+    @property
+    def varies(self) -> bool:
+        """Whether it does anything."""
+        return bool(self.shift or self.randomly or self.mixup or self.cutmix)
+
     def __call__(self, images: Tensor, labels: Tensor, classes: int) -> tuple[Tensor, Tensor]:
         """Varied images, and their targets.
 

@@ -12,6 +12,7 @@ from torch import Tensor, device, nn
 from restoration.arguments import check_arguments
 from restoration.backbone.pretrained import Stem, change_stem, create, normalisation, written
 from restoration.checkpoint_file import broken, read_checkpoint
+from restoration.classifier.transfer import Full, rest
 from restoration.errors import UserError
 
 PREFIX = "classifier."
@@ -62,11 +63,17 @@ class Classifier(nn.Module):
         """Logits float32 (B, C) from images (B, 3, H, W) in [0, 1]."""
         return self.model((images - self.mean) / self.std).float()
 
-    def parameter_groups(self) -> dict[str, tuple[list[nn.Parameter], dict[str, Any]]]:
-        """Kernels and matrices; and vectors, which are not decayed."""
-        vectors = [parameter for parameter in self.parameters() if parameter.ndim <= 1]
-        others = [parameter for parameter in self.parameters() if parameter.ndim > 1]
-        return {"weights": (others, {}), "vectors": (vectors, {"weight_decay": 0.0})}
+    def features(self, images: Tensor) -> Tensor:
+        """What the last layer sees, float32 (B, D), of images (B, 3, H, W) in [0, 1]."""
+        model: Any = self.model
+        return model.forward_head(model.forward_features((images - self.mean) / self.std), pre_logits=True).float()
+
+    def train(self, mode: bool = True) -> "Classifier":
+        """As for any module; parts that are frozen throughout stay in eval mode, with their statistics."""
+        super().train(mode)
+        if mode:
+            rest(self)
+        return self
 
     def write(self, path: Path) -> None:
         """Writes the weights as a file that `backbone.encoder.weights` and `model.weights` take.
@@ -98,7 +105,12 @@ class Classifier(nn.Module):
             node = {**checkpoint["config"]["model"], "weights": "checkpoint"}
             check_arguments({"model": node})
             classifier: Classifier = instantiate(node)
+            transfer = instantiate(checkpoint["config"].get("transfer")) or Full()
+            transfer.prepare(classifier.model)
             classifier.load_state_dict({k.removeprefix(PREFIX): v for k, v in weights if k.startswith(PREFIX)})
+            transfer.finish(classifier.model)
+        except UserError:
+            raise
         except Exception as error:  # missing keys, wrong arguments, other shapes
             reason = f"{type(error).__name__}: {error}".splitlines()[0]
             raise UserError(f"{path}: this version cannot build its classifier ({reason}); give another") from error

@@ -16,6 +16,7 @@ from restoration.batch import Batch
 from restoration.corruption import Corruption
 from restoration.data.augment import flat_areas
 from restoration.data.decode import Source
+from restoration.data.folds import in_folds
 from restoration.data.store import Store, decode_once
 from restoration.errors import Count, Range, Share, UserError, whole_number
 from restoration.keyed import fold, permutation, uniform
@@ -105,6 +106,7 @@ class RestorationDataModule(LightningDataModule):
         flat_areas: share of the training images that get exactly black or white areas before they are degraded
             (`augment.flat_areas`), so that not every such area is taken for a hole.
         flip: mirrors half of the training images left to right; false where a mirrored image is another thing.
+        folds, fold: a run of a cross-validation, `in_folds`; None for the data set's own splits.
 
     Attributes:
         classes: names of the classes, in the order of the labels; None without classes. Known after `setup`.
@@ -121,6 +123,8 @@ class RestorationDataModule(LightningDataModule):
     seed: Annotated[int, Range(0, 2**32 - 1)] = 0
     flat_areas: Share = 0.0
     flip: bool = True
+    folds: Annotated[int, Range(2, 1000)] | None = None
+    fold: Annotated[int, Range(0, 999)] | None = None
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -132,6 +136,10 @@ class RestorationDataModule(LightningDataModule):
             raise UserError("data.device=cuda: no CUDA GPU was found; use data.device=cpu")
         for name in ("image_size", "batch_size", "eval_batch_size"):
             whole_number(f"data.{name}", getattr(self, name), 1)
+        if (self.folds is None) != (self.fold is None):
+            raise UserError(
+                "give both data.folds and data.fold, such as data.folds=5 data.fold=0,1,2,3,4 -m, or neither"
+            )
         self.splits: dict[str, Store] = {}
         self.classes: list[str] | None = None
         self._resident: Tensor | None = None
@@ -148,6 +156,8 @@ class RestorationDataModule(LightningDataModule):
         if self.splits:
             return
         self.splits = self.load_splits()
+        if self.folds is not None and self.fold is not None:
+            self.splits = in_folds(self.splits, self.folds, self.fold)
         if self.device == "cuda":
             self._resident = torch.from_numpy(np.ascontiguousarray(self.splits["train"].images)).cuda()
 

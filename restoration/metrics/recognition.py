@@ -1,13 +1,16 @@
-"""How well a classifier knows images: accuracy, macro F1 and calibration, by torchmetrics."""
+"""How well a classifier knows images: accuracy, macro F1, AUROC and calibration, by torchmetrics."""
 
 import time
+import warnings
 from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 from torchmetrics import MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassCalibrationError, MulticlassF1Score
+from torchmetrics.functional.classification import multiclass_auroc, multiclass_confusion_matrix
 
 from restoration.batch import Batch
 from restoration.classifier import Classifier
@@ -40,19 +43,42 @@ def recognised(classifier: Classifier, images: Tensor, batch: Batch) -> Tensor:
     return (classifier(images.float().clamp(0, 1)).argmax(dim=1) == batch.label).float()
 
 
+def auroc(probabilities: Tensor, labels: Tensor) -> float:
+    """Mean over the classes that occur of the area under the ROC curve, each against the rest; NaN with one class.
+
+    Args:
+        probabilities: (N, C).
+        labels: int64 (N,).
+    """
+    present = labels.unique()
+    if len(present) < 2:
+        return float("nan")
+    # torchmetrics gives a class without images 0, and would average it in.
+    with warnings.catch_warnings(action="ignore"):
+        areas: Tensor = multiclass_auroc(probabilities, labels, probabilities.shape[1], average=None)  # type: ignore[assignment]
+    return float(areas[present].mean())
+
+
 @torch.no_grad()
-def recognise(classifier: Classifier, batches: Iterable[Batch], dtype: torch.dtype | None = None) -> dict[str, Any]:
-    """The metrics of a classifier on the clean images, with a 95 % bootstrap interval of `top1`.
+def recognise(
+    classifier: Classifier, batches: Iterable[Batch], dtype: torch.dtype | None = None
+) -> tuple[dict[str, Any], Tensor]:
+    """The metrics of a classifier on the clean images, and its confusions.
 
     Args:
         classifier: in eval mode, on the device of the batches.
         batches: with labels.
         dtype: of the network's multiplications; None is float32.
 
+    Returns:
+        `recognition_metrics` with a 95 % bootstrap interval of `top1`, `auroc`, and `nll`, the mean of −log p of the
+        label; and numbers of images by class (rows) and answer (columns), int64 (C, C).
+
     Raises:
         UserError: a probability is not finite.
     """
-    start, right = time.perf_counter(), []
+    start = time.perf_counter()
+    answers, truths = [], []
     metrics = recognition_metrics(len(classifier.classes)).to(classifier.mean.device)
     for batch in batches:
         assert batch.label is not None
@@ -60,9 +86,12 @@ def recognise(classifier: Classifier, batches: Iterable[Batch], dtype: torch.dty
             logits = classifier(batch.clean)
         if not logits.isfinite().all():
             raise UserError("the classifier returned NaN or infinity: its weights are broken; train again")
-        metrics.update(logits.softmax(dim=1), batch.label)
-        right.append((logits.argmax(dim=1) == batch.label).float().cpu())
-    correct = torch.cat(right).numpy()
+        answers.append(logits.float().log_softmax(dim=1).cpu())
+        truths.append(batch.label.cpu())
+        metrics.update(answers[-1].exp().to(logits.device), batch.label)
+    logs, labels = torch.cat(answers), torch.cat(truths)
     figures = {name: float(value) for name, value in metrics.compute().items()}
-    interval = list(bootstrap_mean(correct)[1:])
-    return {"n": len(correct), **figures, "top1_ci": interval, "seconds": time.perf_counter() - start}
+    figures |= {"auroc": auroc(logs.exp(), labels), "nll": float(F.nll_loss(logs, labels))}
+    interval = list(bootstrap_mean((logs.argmax(dim=1) == labels).float().numpy())[1:])
+    confusions = multiclass_confusion_matrix(logs.argmax(dim=1), labels, logs.shape[1])
+    return {"n": len(labels), **figures, "top1_ci": interval, "seconds": time.perf_counter() - start}, confusions

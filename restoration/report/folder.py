@@ -146,7 +146,7 @@ def _row(values: Mapping[str, Any]) -> dict[str, Any]:
     """A method's metrics under the names of `table.COLUMNS`."""
     columns = {name: name for name in ("nfe", "solver", "psnr", "ssim", "psnr_hole", "psnr_known", "images_per_second")}
     columns |= {"texture": "texture_ratio", "spread": "spread_hole"}
-    columns |= {name: name for name in ("top1", "top5", "f1", "ece")}
+    columns |= {name: name for name in ("top1", "top5", "f1", "auroc", "nll", "ece")}
     row = {name: values[key] for name, key in columns.items() if values.get(key) is not None}
     # A Fréchet distance is named after its network; distances over different networks cannot be compared.
     frechet = sorted(key for key in values if key.startswith("frechet_") and isinstance(values[key], int | float))

@@ -21,6 +21,27 @@ def run_file(report: Report, name: str) -> Path | None:
     return next((place / name for place in places if (place / name).is_file()), None)
 
 
+def settings(report: Report) -> dict[str, str] | None:
+    """Dotted key -> value of the run's config, without its names and places; None if it has no config.yaml.
+
+    Raises:
+        UserError: config.yaml cannot be read.
+    """
+    path = run_file(report, "config.yaml")
+    if path is None:
+        return None
+    try:
+        config = OmegaConf.to_container(OmegaConf.load(path))
+    except (OSError, ValueError, YAMLError, OmegaConfBaseException) as error:
+        raise UserError(f"{path} cannot be read ({str(error).splitlines()[0]})") from error
+    if not isinstance(config, dict):
+        raise UserError(f"{path} is not the config of a run")
+    own = str(config.get("folder") or "")
+    values = {key: str(value) for key, value in leaves(config) if key not in _NAMES}
+    # Places below the run folder differ with it.
+    return {key: value for key, value in values.items() if not own or not value.startswith(own)}
+
+
 def differences(reports: Sequence[Report]) -> tuple[list[int], list[tuple[str, list[str]]]]:
     """The keys of config.yaml that are not equal in all runs.
 
@@ -30,22 +51,8 @@ def differences(reports: Sequence[Report]) -> tuple[list[int], list[tuple[str, l
     Raises:
         UserError: a config.yaml cannot be read.
     """
-    numbers, configs = [], []
-    for number, report in enumerate(reports):
-        path = run_file(report, "config.yaml")
-        if path is None:
-            continue
-        try:
-            config = OmegaConf.to_container(OmegaConf.load(path))
-        except (OSError, ValueError, YAMLError, OmegaConfBaseException) as error:
-            raise UserError(f"{path} cannot be read ({str(error).splitlines()[0]})") from error
-        if not isinstance(config, dict):
-            raise UserError(f"{path} is not the config of a run")
-        own = str(config.get("folder") or "")
-        values = {key: str(value) for key, value in leaves(config) if key not in _NAMES}
-        # Places below the run folder differ with it.
-        configs.append({key: value for key, value in values.items() if not own or not value.startswith(own)})
-        numbers.append(number)
+    found = {number: values for number, report in enumerate(reports) if (values := settings(report)) is not None}
+    numbers, configs = list(found), list(found.values())
     keys = sorted({key for config in configs for key in config})
     table = [(key, [config.get(key, "–") for config in configs]) for key in keys]
     return numbers, [(key, values) for key, values in table if len(set(values)) > 1]

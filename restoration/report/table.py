@@ -17,7 +17,7 @@ COLUMNS = (  # of the CSV file
     *("group", "run", "method", "seed", "data", "image_size", "split", "n"),
     *("corruption", "strength", "severity", "nfe", "solver", "warp"),
     *("psnr", "ssim", "psnr_hole", "psnr_known", "texture", "spread", "frechet", "frechet_over"),
-    *("top1", "top5", "f1", "ece", "images_seen", "images_per_second", "difference_to"),
+    *("top1", "top5", "f1", "auroc", "nll", "ece", "images_seen", "images_per_second", "difference_to"),
     *("psnr_difference", "psnr_difference_low", "psnr_difference_high"),
     *("frechet_difference", "frechet_difference_low", "frechet_difference_high"),
 )
@@ -74,7 +74,7 @@ def shown_columns(rows: Sequence[Row]) -> list[tuple[str, str, int]]:
         ("spread", "spread", 3),
         ("frechet", "Fréchet" + (f"\n{frechet.pop()}" if len(frechet) == 1 else ""), 2),
         ("frechet_difference", f"ΔFréchet vs\n{reference}", 2),
-        *((name, name, 3) for name in ("top1", "top5", "f1", "ece")),
+        *((name, name, 3) for name in ("top1", "top5", "f1", "auroc", "nll", "ece")),
         ("images_per_second", "images/s", 1),
     ]
     values = {name: {row.get(name) for row in rows} - {None} for name, _, _ in columns}

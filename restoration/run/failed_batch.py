@@ -32,6 +32,7 @@ def repeat(path: str, device: torch.device, trust: Any = None) -> list[str]:
         dump = load(path)
         groups = ("model", "loss", "augmentation") if "model" in dump["config"] else (*GROUPS, "objective")
         values, config = dump["batch"], {name: dump["config"][name] for name in groups}
+        config |= {name: dump["config"][name] for name in ("transfer", "resizing") if name in dump["config"]}
     except (OSError, DamagedFileError, KeyError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise UserError(f"{path} is not a failed_batch.pt, or is damaged ({reason})") from error
@@ -71,11 +72,15 @@ def repeat(path: str, device: torch.device, trust: Any = None) -> list[str]:
 
 def _module(config: dict[str, Any]) -> TrainingModule:
     """The module of a config, without an optimiser's settings."""
-    rest: Any = (torch.optim.AdamW, Cosine(), config)
+    rest: Any = {"optimizer": torch.optim.AdamW, "schedule": Cosine(), "config": config}
     if "model" in config:
         classifier = instantiate({**config["model"], "weights": "checkpoint"})
-        return ClassifierModule(classifier, *(instantiate(config[name]) for name in ("loss", "augmentation")), *rest)
-    return RestorationModule(Restorer.build(config, "checkpoint"), instantiate(config["objective"]), *rest)
+        transfer, resizing = (instantiate(config.get(name)) for name in ("transfer", "resizing"))
+        if transfer is not None:
+            transfer.prepare(classifier.model)
+        loss, augmentation = (instantiate(config[name]) for name in ("loss", "augmentation"))
+        return ClassifierModule(classifier, loss, augmentation, transfer=transfer, resizing=resizing, **rest)
+    return RestorationModule(Restorer.build(config, "checkpoint"), instantiate(config["objective"]), **rest)
 
 
 def main() -> None:

@@ -17,8 +17,8 @@ from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
-from restoration.arguments import check_arguments, leaves
-from restoration.errors import NFE, Count, Positive, Range, UserError
+from restoration.arguments import check_arguments, leaves, takes_any_names
+from restoration.errors import NFE, Count, NotNegative, Positive, Range, Share, UserError
 from restoration.run.overrides import Overrides
 
 # `get_object` logs the errors that it raises.
@@ -26,6 +26,8 @@ logging.getLogger(get_object.__module__).setLevel(logging.CRITICAL)
 
 # Where the code that imports a `_target_` is.
 _LOADERS = ("<frozen importlib", *(str(Path(file).parent) for file in (importlib.__file__, hydra.__file__) if file))
+
+_RATES = ("drop_rate", "attn_drop_rate", "proj_drop_rate", "drop_path_rate")
 
 # Values of keys that no `_target_` takes, in all commands.
 _VALUES: dict[str, Any] = {
@@ -38,13 +40,14 @@ _VALUES: dict[str, Any] = {
     },
     **{"validations": Count, "budget": {"images": Count}, "checkpoint": str | None, "output": str | None, "tune": bool},
     "classifier": str | None,
+    "regularisation": {"l1": NotNegative, **dict.fromkeys(_RATES, Share)},
     **{"split": Literal["test", "selection"], "device": str, "overwrite": bool, "nfe": NFE | None, "images": Count},
     **{"reference": NFE, "frechet": {"model": str | None, "weights": str | None, "stem": str | None}},
     **{"input": str, "tile": Count, "overlap": Annotated[int, Range(0)] | None, "batch_size": Count},
     **{"init": str | None, "mask": str | None, "mask_invert": bool, "keep_known": bool},
     **{"max_megapixels": Positive, "port": Annotated[int, Range(1, 65535)], "resume": bool | Literal["auto"]},
     **dict.fromkeys(
-        ("model", "loss", "augmentation")
+        ("model", "loss", "augmentation", "transfer", "resizing")
         + ("data", "corruption", "estimator", "backbone", "source", "prediction", "sampler", "objective", "optimizer")
         + ("schedule", "callbacks", "trainer", "logger", "evaluation", "run"),
         {},
@@ -129,7 +132,8 @@ def _unknown(config: Any, reference: Any, path: str) -> Iterator[tuple[str, list
         if key not in reference and accepted is not None and key not in accepted and not free:
             yield inner, sorted({str(name) for name in reference} | accepted)
             continue
-        if not filled or _is_object(value):
+        free = isinstance(target, str) and takes_any_names(target, str(key))
+        if not (filled or free) or _is_object(value):
             yield from _unknown(value, reference.get(key), inner)
 
 

@@ -22,8 +22,18 @@ log = logging.getLogger(__name__)
 # What defines a run. All else may change on resume: its length, where its files are, how it is logged and evaluated.
 _FIXED = (
     *("seed", "init", "data", "corruption", "source", "prediction", "estimator", "backbone", "objective", "optimizer"),
-    *("model", "loss", "augmentation", "schedule", "callbacks.ema", "callbacks.staged_unfreezing"),
-    "trainer.accumulate_grad_batches",
+    *(
+        "model",
+        "loss",
+        "augmentation",
+        "transfer",
+        "resizing",
+        "regularisation",
+        "schedule",
+        "callbacks.ema",
+        "callbacks.plateau",
+    ),
+    *("callbacks.staged_unfreezing", "trainer.accumulate_grad_batches"),
 )
 _FREE = (
     *("data.root", "data.device", "data.eval_batch_size"),

@@ -28,6 +28,7 @@ from rich.text import Text
 
 from restoration.errors import UserError
 from restoration.report.folder import find
+from restoration.report.repeats import print_repeats
 from restoration.report.table import print_wide, show
 
 _LONGEST = 120  # characters of a job's name
@@ -138,7 +139,9 @@ class SweepTable(Callback):
         SweepTable.current = None
         states = {folder: self._state(folder) for folder in self.jobs or _below(self.folder)}
         with suppress(UserError):  # no results
-            show(find(folder for folder, (state, _, _) in states.items() if state.startswith("done")))
+            done = find(folder for folder, (state, _, _) in states.items() if state.startswith("done"))
+            show(done)
+            print_repeats(done)
         table = Table("job", "state")
         for folder, (state, reason, _) in states.items():
             table.add_row(Text(folder.name), Text(f"{state}: {reason}" if reason else state))

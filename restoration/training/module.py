@@ -37,10 +37,11 @@ class Clock:
 class TrainingModule(LightningModule):
     """Trains the network that a run is about: optimise, log, save.
 
-    The parameter groups carry their own `peak_lr`, `start_images` and `end_images` (None: the end of the run), between
-    which the schedule runs. They are part of the optimiser's state, so a resumed run continues with them. Further
-    optimisers (a discriminator's, say) may stand beside it; their groups have no `peak_lr`. Step them through
-    `self.optimizers(use_pl_optimizer=False)`: Lightning counts every other step towards `max_steps`.
+    The parameter groups carry their own `peak_lr` (the optimiser's rate times `lr_factor`), `start_images` and
+    `end_images` (None: the end of the run), between which the schedule runs. They are part of the optimiser's state, so
+    a resumed run continues with them. Further optimisers (a discriminator's, say) may stand beside it; their groups
+    have no `peak_lr`. Step them through `self.optimizers(use_pl_optimizer=False)`: Lightning counts every other step
+    towards `max_steps`.
 
     Args:
         optimizer: makes the optimiser from parameter groups.
@@ -86,7 +87,7 @@ class TrainingModule(LightningModule):
             for name, (parameters, options) in self.parameter_groups().items()
         )
         for group in optimizer.param_groups:
-            group["peak_lr"] = group["lr"]
+            group["peak_lr"] = group["lr"] * group.pop("lr_factor", 1.0)
         return optimizer
 
     def scheduled_groups(self) -> list[dict[str, Any]]:

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from timm.loss import BinaryCrossEntropy, SoftTargetCrossEntropy
 from torch.nn import functional as F
 
 from restoration.classifier import Focal
@@ -40,3 +41,21 @@ def test_label_smoothing_is_its_closed_form():
     logs = LOGITS.log_softmax(1)
     expected = -((1 - smooth) * logs[torch.arange(6), LABELS] + smooth / 4 * logs.sum(1)).mean()
     torch.testing.assert_close(torch.nn.CrossEntropyLoss(label_smoothing=smooth)(LOGITS, LABELS), expected)
+
+
+def test_soft_targets_are_those_of_timm_and_of_labels():
+    """torch's cross entropy takes the shares of mixtures as they are."""
+    shares = F.one_hot(LABELS, 4).double()
+    torch.testing.assert_close(F.cross_entropy(LOGITS, shares), F.cross_entropy(LOGITS, LABELS))
+    mixed = 0.3 * shares + 0.7 * shares.roll(1, 0)
+    by_hand = -(mixed * LOGITS.log_softmax(1)).sum(1).mean()
+    torch.testing.assert_close(F.cross_entropy(LOGITS, mixed), by_hand)
+    torch.testing.assert_close(SoftTargetCrossEntropy()(LOGITS, mixed), by_hand)
+
+
+def test_binary_cross_entropy_of_each_class_is_its_closed_form():
+    shares = F.one_hot(LABELS, 4).double()
+    p = LOGITS.sigmoid()
+    expected = -(shares * p.log() + (1 - shares) * (1 - p).log()).mean()
+    for targets in (LABELS, shares):
+        torch.testing.assert_close(BinaryCrossEntropy(smoothing=0.0)(LOGITS, targets), expected, atol=1e-6, rtol=1e-5)
