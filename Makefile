@@ -27,6 +27,10 @@ test-all: install  ## and the slow ones, the notebook, real images where they ar
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'slow or not slow'
 	$(BIN)/python -m pytest --nbmake --nbmake-timeout=600 notebooks
 
+docs: install  ## the documentation as a site in build/site, built strictly
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo "wrote build/site: open build/site/index.html; its search needs a server: $(BIN)/python -m http.server --directory build/site"
+
 soak: install  ## kill a small run 20 times, resume it, compare its end: minutes (make soak KILLS=3)
 	PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python tests/soak.py --kills $(KILLS)
 
@@ -35,4 +39,4 @@ lint: install  ## style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-.PHONY: help install demo app test test-all soak lint
+.PHONY: help install demo app test test-all docs soak lint
