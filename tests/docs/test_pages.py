@@ -60,7 +60,11 @@ def run(line: str) -> int:
             ],
         ),
         ("own-data.md", [], ["outputs/blur_erase/photos/metrics.json", "outputs/on_photos/metrics.json"]),
-        ("few-steps.md", [FIRST], ["outputs/curve/images/curve.png", "outputs/one_step_blur_erase/one_step/metrics.json"]),
+        (
+            "few-steps.md",
+            [FIRST],
+            ["outputs/curve/images/curve.png", "outputs/one_step_blur_erase/one_step/metrics.json"],
+        ),
         ("resuming.md", [], ["outputs/blur_erase/first/metrics.json"]),
     ],
 )
