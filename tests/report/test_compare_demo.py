@@ -1,4 +1,4 @@
-"""The lines of `make compare-demo`, on tiny networks: their page has both runs, their pictures, and both numbers of steps."""
+"""The lines of `make compare-demo`, on tiny networks: their page has both runs, with pictures at each NFE."""
 
 import json
 import re
