@@ -4,7 +4,7 @@ BIN := .venv/bin
 KILLS ?= 20
 
 help:  ## this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 install: .venv/installed  ## everything into .venv (about 3 minutes, 6 GB)
 
@@ -17,15 +17,28 @@ install: .venv/installed  ## everything into .venv (about 3 minutes, 6 GB)
 demo: install  ## train a small restorer on procedural images, judge it, show it: minutes on two CPU cores
 	$(BIN)/python -m restoration.train experiment=demo
 
+# A regression and a flow, on the same images: one page that says which is better, where, and how they look.
+COMPARED := experiment=demo budget.images=8000 resume=auto
+compare-demo: install  ## train two small restorers and show them side by side on one page: minutes on two CPU cores
+	$(BIN)/python -m restoration.train $(COMPARED) hydra.run.dir=outputs/compare-demo/regression name=regression
+	$(BIN)/python -m restoration.train $(COMPARED) hydra.run.dir=outputs/compare-demo/flow name=flow \
+		source=noise objective=flow_matching sampler=exponential evaluation.nfe=[1,8]
+	$(BIN)/python -m restoration.compare outputs/compare-demo/regression outputs/compare-demo/flow \
+		--html outputs/compare-demo/page.html --overwrite
+
 app: install  ## a page in the browser that restores pictures (make app CHECKPOINT=outputs/…/checkpoints/best.ckpt)
 	$(BIN)/python -m restoration.app $(if $(CHECKPOINT),checkpoint=$(CHECKPOINT))
 
 test: install  ## the tests: CPU, no network, at most 5 minutes
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
-test-all: install  ## and the slow ones, the notebook, real images where they are
+test-all: install  ## and the slow ones, the notebooks, real images where they are
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'slow or not slow'
 	$(BIN)/python -m pytest --nbmake --nbmake-timeout=600 notebooks
+
+docs: install  ## the documentation as a site in build/site, built strictly
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo "wrote build/site: open build/site/index.html; its search needs a server: $(BIN)/python -m http.server --directory build/site"
 
 soak: install  ## kill a small run 20 times, resume it, compare its end: minutes (make soak KILLS=3)
 	PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python tests/soak.py --kills $(KILLS)
@@ -35,4 +48,4 @@ lint: install  ## style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-.PHONY: help install demo app test test-all soak lint
+.PHONY: help install demo compare-demo app test test-all docs soak lint

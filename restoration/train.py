@@ -16,6 +16,7 @@ from lightning.pytorch.loggers import WandbLogger
 from omegaconf import DictConfig
 
 from restoration.callbacks import ImageQuality
+from restoration.callbacks.image_grid import log_samples
 from restoration.data.datamodule import RestorationDataModule
 from restoration.errors import UserError
 from restoration.metrics.evaluation import Evaluation
@@ -93,7 +94,10 @@ def evaluate(run: RestorerRun) -> Report:
     for logger in run.trainer.loggers:
         logger.log_metrics(_summary(result.report), step=steps)
         if isinstance(logger, WandbLogger):
-            logger.log_image("test/grid", [str(run.folder / "images" / "grid.png")], step=steps)
+            shown = result.rows[: len(result.examples["clean"])]
+            log_samples(logger, "test", result.examples, [row["index"] for row in shown], steps)
+            for row in _by_severity(result.report):
+                logger.log_metrics(row, step=steps)
         logger.save()
     return report
 
@@ -107,6 +111,17 @@ def _summary(report: dict[str, Any]) -> dict[str, float]:
         if isinstance(value, float)
     }
     return figures | {f"test/{name}_identity": v for name, v in report["identity"].items() if isinstance(v, float)}
+
+
+def _by_severity(report: dict[str, Any]) -> list[dict[str, float]]:
+    """A row for each interval of severities, at its middle `severity/u`: points of a curve on a dashboard."""
+    rows = []
+    for group in report["by_severity"]:
+        figures = {f"{name}_nfe{point['nfe']}": value for point in group["by_nfe"] for name, value in point.items()}
+        figures |= {f"{name}_identity": value for name, value in group["identity"].items()}
+        row = {f"severity/{name}": value for name, value in figures.items() if isinstance(value, float)}
+        rows.append({"severity/u": (group["low"] + group["high"]) / 2, **row})
+    return rows
 
 
 @hydra_command("train")

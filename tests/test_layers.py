@@ -33,6 +33,7 @@ ROOMS = [
     "report",
     "run",
     "compare",
+    "dashboard",
     "tune",
     "evaluate",
     "restore",
@@ -106,4 +107,4 @@ def arrows() -> set[tuple[str, str]]:
 
 def test_rooms_and_arrows_do_not_multiply():
     """Version 0.1 had 29 rooms and 93 arrows. A new import across rooms is a decision: change the number with it."""
-    assert (len(ROOMS), len(arrows())) <= (33, 141)
+    assert (len(ROOMS), len(arrows())) <= (34, 144)

@@ -17,8 +17,8 @@ class StagedUnfreezing(Callback):
 
     All parameter groups are in the optimiser from the start (`Restorer.parameter_groups`); a group without gradients
     is skipped, weight decay included. Stage 2 restarts the schedule with its own peak learning rates, and resets early
-    stopping. The stage is part of the checkpoint and is applied again on resume. A restorer without pretrained
-    parameters has a single stage.
+    stopping. The stage is logged as `train/stage`; it is part of the checkpoint and is applied again on resume. A
+    restorer without pretrained parameters has a single stage.
 
     Args:
         learning_rates: peaks in stage 2 by group name; every group needs one.
@@ -110,8 +110,14 @@ class StagedUnfreezing(Callback):
             self.bad += 1
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
-        if not self.active or self.stage == 2:
+        if not self.active:
             return
+        if self.stage == 1:
+            self._advance(trainer, pl_module, batch)
+        pl_module.log("train/stage", float(self.stage))
+
+    def _advance(self, trainer: Trainer, pl_module: Any, batch: Any) -> None:
+        """Ends stage 1 if it is over; else tells the schedule where it will end."""
         clock = pl_module.clock(batch)
         end = self._planned_end(trainer, clock)
         plateau = self.patience is not None and self.bad >= self.patience

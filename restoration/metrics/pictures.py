@@ -18,10 +18,8 @@ def picture_grid(columns: dict[str, Tensor]) -> Image.Image:
     Args:
         columns: title -> (N, 3, H, W) in [0, 1]; at least one, all of one shape.
     """
-    images = torch.stack([images.detach().float().cpu() for images in columns.values()], dim=1).flatten(0, 1)
-    scale = max(1, round(ENLARGED / max(images.shape[-2:])))
-    width = images.shape[-1] * scale
-    pixels = (images.clamp(0, 1) * 255).round().byte().repeat_interleave(scale, 2).repeat_interleave(scale, 3)
+    pixels = _pixels(torch.stack(list(columns.values()), dim=1).flatten(0, 1))
+    width = pixels.shape[-1]
     tiles = make_grid(pixels, nrow=len(columns), padding=GAP, pad_value=255)
 
     canvas = Image.new("RGB", (tiles.shape[2], TITLE_HEIGHT + tiles.shape[1]), "white")
@@ -33,3 +31,15 @@ def picture_grid(columns: dict[str, Tensor]) -> Image.Image:
         font = next((font for font in fonts if draw.textlength(title, font) <= width), fonts[-1])
         draw.text(centre, title, "#222222", font, "mm")
     return canvas
+
+
+def enlarged(image: Tensor) -> Image.Image:
+    """One image (3, H, W) in [0, 1]; a small one is enlarged by repeating pixels, as in a grid."""
+    return Image.fromarray(_pixels(image[None])[0].permute(1, 2, 0).numpy())
+
+
+def _pixels(images: Tensor) -> Tensor:
+    """uint8 (N, 3, H', W') on the CPU."""
+    scale = max(1, round(ENLARGED / max(images.shape[-2:])))
+    levels = (images.detach().float().cpu().clamp(0, 1) * 255).round().byte()
+    return levels.repeat_interleave(scale, 2).repeat_interleave(scale, 3)

@@ -71,12 +71,10 @@ class Broken(WandbLogger):
         super().__init__(mode="disabled")
         self.sent: list = []
 
-    def log_image(self, key, images, step=None, **kwargs):
-        self.sent.append((key, images[0].mode, step))
-        raise BrokenPipeError("gone")
-
     def log_metrics(self, metrics, step=None):
-        pass
+        if "val/sample_1" in metrics:
+            self.sent.append(({key: [image._caption for image in images] for key, images in metrics.items()}, step))
+            raise BrokenPipeError("gone")
 
     def log_hyperparams(self, params):
         pass
@@ -89,8 +87,9 @@ def test_a_dead_service_warns_once_and_training_goes_on(tmp_path, caplog):
     logger = Broken()
     with caplog.at_level(logging.WARNING, logger="restoration.callbacks.image_grid"):
         fit(tmp_path, ImageGrid(images=1, nfe=(1,)), logger)
-    assert logger.sent == [("val/images", "RGB", 3), ("val/images", "RGB", 6)]
+    captions = {"val/sample_1": [f"{kind}, image 0" for kind in ("degraded", "NFE 1", "clean")]}
+    assert logger.sent == [(captions, 3), (captions, 6)]
     assert [record.getMessage() for record in caplog.records].count(
-        "W&B did not accept the validation grid (gone); the PNG files are complete"
+        "W&B did not accept the validation images (gone); the PNG files are complete"
     ) == 1
     assert len(list((tmp_path / "images").iterdir())) == 2
