@@ -14,7 +14,7 @@ from restoration.report import chart, page_charts
 from restoration.report.folder import Report
 from restoration.report.samples import Pictures
 from restoration.report.settings import differences, run_file
-from restoration.report.table import TEXT, cell, rows, shown_columns
+from restoration.report.table import TEXT, Row, cell, rows, shown_columns
 from restoration.report.verdict import against, alone, findings, reference_of
 from restoration.report.write import SAMPLES
 
@@ -137,6 +137,11 @@ def _called(report: Report, reports: Sequence[Report], names: Sequence[str]) -> 
     return next((name for one, name in zip(reports, names, strict=True) if one.folder == report.folder), report.name)
 
 
+def _compared(report: Report, other: Report | None, row: Row) -> bool:
+    """Whether the run that it is compared with was evaluated at the NFE of this row."""
+    return other is not None and report.comparable(other, row["nfe"])
+
+
 def _table(
     reports: Sequence[Report], names: Sequence[str], others: Sequence[Report | None], chosen: Report | None
 ) -> dict[str, Any]:
@@ -154,7 +159,7 @@ def _table(
                 interval = ", ".join(f"{end:.{decimals}f}" for end in row["intervals"][name])
             elif not name.endswith("_difference"):
                 text, interval = cell(row, name, decimals), ""
-            elif number is None or others[number] is None:  # to itself, or to none
+            elif number is None or not _compared(reports[number], others[number], row):  # to itself, or to none
                 text, interval = "-", ""
             exact = row[name] if isinstance(row.get(name), int | float) and text != "-" else None
             cells.append({"text": "–" if text == "-" else text, "exact": exact})

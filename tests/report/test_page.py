@@ -118,6 +118,22 @@ def test_the_verdicts_are_those_of_the_paired_differences(three: list[Report]):
     assert "first against second: at 1 NFE worse in PSNR (-" in page(three, three[1])
 
 
+def test_a_run_is_not_compared_with_itself(tmp_path: Path):
+    """The second has been evaluated at 8 NFE, the first has not."""
+    first, second = (write_run(tmp_path / name, name, gain) for name, gain in (("first", 3.0), ("second", 3.5)))
+    figures = json.loads((first.folder / "metrics.json").read_text())
+    figures["by_nfe"] = figures["by_nfe"][:1]
+    (first.folder / "metrics.json").write_text(json.dumps(figures))
+    lines = (first.folder / "per_image.csv").read_text().splitlines()
+    nfe = lines[0].split(",").index("nfe")
+    kept = [line for line in lines if line.split(",")[nfe] != "8"]
+    assert len(kept) < len(lines)
+    (first.folder / "per_image.csv").write_text("\n".join(kept) + "\n")
+    cells = Elements(page([Report.load(first.folder), Report.load(second.folder)])).texts("td")
+    assert [text for text in cells if text.startswith("+0.")].count("+0.50") == 1
+    assert not any(text.startswith("+0.00") for text in cells)
+
+
 def test_a_difference_below_its_interval_is_none(tmp_path: Path):
     runs = [write_run(tmp_path / name, name, gain) for name, gain in (("first", 3.0), ("second", 3.001))]
     _, low, high = runs[1].difference(runs[0], 1) or ()
