@@ -1,8 +1,11 @@
 """Objectives: what training minimises."""
 
 from restoration.objective.base import Objective, Term, TermValue
+from restoration.objective.end_point import EndPoint
 from restoration.objective.errors import (
     AdaptiveSquaredError,
+    Charbonnier,
+    Huber,
     LogSquaredError,
     PixelError,
     RegionLogSquaredError,
@@ -12,17 +15,22 @@ from restoration.objective.flow_matching import FlowMatching
 from restoration.objective.interval import Intervals
 from restoration.objective.interval_splitting import IntervalSplitting
 from restoration.objective.mean_flow import MeanFlow
+from restoration.objective.perceptual import Perceptual
 from restoration.objective.regression import Regression
 from restoration.objective.trajectory import Trajectory
 
 __all__ = [
     "AdaptiveSquaredError",
+    "Charbonnier",
+    "EndPoint",
     "FlowMatching",
+    "Huber",
     "IntervalSplitting",
     "Intervals",
     "LogSquaredError",
     "MeanFlow",
     "Objective",
+    "Perceptual",
     "PixelError",
     "RegionLogSquaredError",
     "Regression",
