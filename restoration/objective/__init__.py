@@ -4,8 +4,8 @@ from restoration.objective.base import Objective, Term, TermValue
 from restoration.objective.end_point import EndPoint
 from restoration.objective.errors import (
     AdaptiveSquaredError,
-    Charbonnier,
-    Huber,
+    CharbonnierError,
+    HuberError,
     LogSquaredError,
     PixelError,
     RegionLogSquaredError,
@@ -15,22 +15,22 @@ from restoration.objective.flow_matching import FlowMatching
 from restoration.objective.interval import Intervals
 from restoration.objective.interval_splitting import IntervalSplitting
 from restoration.objective.mean_flow import MeanFlow
-from restoration.objective.perceptual import Perceptual
+from restoration.objective.perceptual import PerceptualError
 from restoration.objective.regression import Regression
 from restoration.objective.trajectory import Trajectory
 
 __all__ = [
     "AdaptiveSquaredError",
-    "Charbonnier",
+    "CharbonnierError",
     "EndPoint",
     "FlowMatching",
-    "Huber",
+    "HuberError",
     "IntervalSplitting",
     "Intervals",
     "LogSquaredError",
     "MeanFlow",
     "Objective",
-    "Perceptual",
+    "PerceptualError",
     "PixelError",
     "RegionLogSquaredError",
     "Regression",

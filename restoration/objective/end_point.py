@@ -14,8 +14,8 @@ from restoration.objective.interval import of_rank
 class EndPoint(Term):
     """The error of x̂_1 predicted from x_t, beside a term that trains the flow.
 
-    Errors beyond squared pixels, such as `Perceptual`, move x̂_1 away from the posterior mean that the flow's velocity
-    is made of, so give it a small weight.
+    Errors beyond squared pixels, such as `PerceptualError`, move x̂_1 away from the posterior mean that the flow's
+    velocity is made of, so give it a small weight.
 
     Args:
         error: of x̂_1.

@@ -24,7 +24,7 @@ class SquaredError(PixelError):
         return (prediction - target).square().mean(dim=(1, 2, 3))
 
 
-class Charbonnier(PixelError):
+class CharbonnierError(PixelError):
     """The mean over pixels of √(Δ² + ε²) − ε: an absolute error that is smooth at 0 (Charbonnier et al. 1994).
 
     Its minimiser is near the median, sharper than the mean where two answers compete.
@@ -41,7 +41,7 @@ class Charbonnier(PixelError):
         return ((square + self.epsilon**2).sqrt() - self.epsilon).mean(dim=(1, 2, 3))
 
 
-class Huber(PixelError):
+class HuberError(PixelError):
     """The mean over pixels of ½Δ² below δ, and of δ(|Δ| − ½δ) above (Huber 1964).
 
     Args:

@@ -7,7 +7,7 @@ from restoration.backbone import Encoder
 from restoration.objective.errors import PixelError
 
 
-class Perceptual(nn.Module, PixelError):
+class PerceptualError(nn.Module, PixelError):
     """The squared distance of an encoder's features, each position normalised over its channels: summed over
     channels, averaged over positions, then over the maps (LPIPS without its learned weights; Zhang et al. 2018, "The
     unreasonable effectiveness of deep features").
@@ -22,7 +22,7 @@ class Perceptual(nn.Module, PixelError):
         super().__init__()
         self.encoder = encoder.requires_grad_(False).eval()
 
-    def train(self, mode: bool = True) -> "Perceptual":
+    def train(self, mode: bool = True) -> "PerceptualError":
         """Stays in eval mode: random weights would learn batch statistics."""
         return super().train(False)
 

@@ -12,19 +12,19 @@ from restoration.backbone import Encoder
 from restoration.batch import Batch
 from restoration.flow import Degraded, Uniform, interpolate, to_model
 from restoration.keyed import fold
-from restoration.objective import Charbonnier, EndPoint, Huber, Perceptual, PixelError, SquaredError
+from restoration.objective import CharbonnierError, EndPoint, HuberError, PerceptualError, PixelError, SquaredError
 from restoration.restorer import Restorer
 from restoration.sampler import Euler
 
 NO_HOLE = torch.zeros(2, 1, 32, 32, dtype=torch.bool)
 
 
-def perceptual() -> Perceptual:
+def perceptual() -> PerceptualError:
     torch.manual_seed(1)
-    return Perceptual(Encoder("test_resnet", "random", "imagenet"))
+    return PerceptualError(Encoder("test_resnet", "random", "imagenet"))
 
 
-ERRORS = {"charbonnier": Charbonnier(), "huber": Huber(), "perceptual": perceptual()}
+ERRORS = {"charbonnier": CharbonnierError(), "huber": HuberError(), "perceptual": perceptual()}
 
 
 def two(far: float = 1.0) -> tuple[Tensor, Tensor]:
@@ -35,19 +35,19 @@ def two(far: float = 1.0) -> tuple[Tensor, Tensor]:
 def test_charbonnier_is_its_formula_and_between_squared_and_absolute():
     prediction, target = two()
     expected = [((p - t).double().square() + 0.01).sqrt().sub(0.1).mean() for p, t in zip(prediction, target)]  # noqa: B905
-    torch.testing.assert_close(Charbonnier(0.1)(prediction, target, NO_HOLE), torch.stack(expected).float())
+    torch.testing.assert_close(CharbonnierError(0.1)(prediction, target, NO_HOLE), torch.stack(expected).float())
     small = 1e-3 * (prediction - target)
     half_square = (small.square() / 2 / 0.1).mean(dim=(1, 2, 3))
-    torch.testing.assert_close(Charbonnier(0.1)(small, 0 * small, NO_HOLE), half_square, rtol=1e-2, atol=0)
+    torch.testing.assert_close(CharbonnierError(0.1)(small, 0 * small, NO_HOLE), half_square, rtol=1e-2, atol=0)
     absolute = (prediction - target).abs().mean(dim=(1, 2, 3))
-    torch.testing.assert_close(Charbonnier(1e-6)(prediction, target, NO_HOLE), absolute, rtol=1e-4, atol=0)
+    torch.testing.assert_close(CharbonnierError(1e-6)(prediction, target, NO_HOLE), absolute, rtol=1e-4, atol=0)
 
 
 def test_huber_is_its_formula():
     prediction, target = two()
     distance = (prediction - target).abs()
     expected = torch.where(distance < 0.3, distance.square() / 2, 0.3 * (distance - 0.15)).mean(dim=(1, 2, 3))
-    torch.testing.assert_close(Huber(0.3)(prediction, target, NO_HOLE), expected)
+    torch.testing.assert_close(HuberError(0.3)(prediction, target, NO_HOLE), expected)
 
 
 def test_the_perceptual_distance_is_its_formula():
