@@ -28,7 +28,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "source": ("restoration.flow.", BUILD),
     "prediction": ("restoration.flow.",),
     "sampler": ("restoration.sampler.",),
-    "objective": ("restoration.objective.", "restoration.flow.", "restoration.sampler."),
+    "objective": ("restoration.objective.", "restoration.flow.", "restoration.sampler.", "restoration.backbone."),
     "evaluation": ("restoration.metrics.",),
     "schedule": ("restoration.training.schedule.",),
     "optimizer": ("restoration.training.optimizer.", "torch.optim.AdamW", "torch.optim.SGD"),

@@ -33,7 +33,7 @@ from restoration.training.schedule import Cosine, TorchSchedule
 # Options without an estimator have no width of one.
 ANY_ESTIMATOR = [argument for argument in TINY if not argument.startswith("estimator.")]
 # Backbones without an encoder have no keys of one.
-WITHOUT_ENCODER = {path.stem for path in CONF.glob("backbone/dit*.yaml")}
+WITHOUT_ENCODER = {path.stem for path in CONF.glob("backbone/dit*.yaml")} | {"unet"}
 OPTIONS = sorted((path.parent.name, path.stem) for path in CONF.glob("*/*.yaml"))
 KINDS = {
     "corruption": Corruption,
@@ -167,8 +167,9 @@ def test_every_logger_instantiates(mode: str, folder: Path):
 def test_every_experiment_trains(experiment: str, folder: Path):
     """Two steps, a validation and the final evaluation by the real command on tiny dead leaves."""
     with composed("train", f"experiment={experiment}", "folder=run") as config:
-        passes, encoder = list(config.evaluation.nfe), "encoder" in config.backbone
-    network = [argument for argument in ANY_ESTIMATOR if encoder or not argument.startswith("backbone.")]
+        passes, backbone = list(config.evaluation.nfe), set(config.backbone)
+    network = [argument for argument in ANY_ESTIMATOR if "encoder" in backbone or not argument.startswith("backbone.")]
+    network += ["backbone.widths=[16,16,16]"] if {"encoder", "widths"} & backbone == {"widths"} else []
     arguments = [f"experiment={experiment}", *network, "trainer.max_steps=2"]
     # Fewer passes where there are several.
     arguments += FEW_PASSES if len(passes) > 1 else []
@@ -234,6 +235,7 @@ def test_every_choice_trains(choice: str, folder: Path):
     arguments = ["experiment=blur_erase", choice, *TINY, *TINY_NETWORK, *FEW_PASSES, "trainer.max_steps=2"]
     if choice.removeprefix("backbone=") in WITHOUT_ENCODER:
         arguments = [argument for argument in arguments if not argument.startswith("backbone.")]
+        arguments += ["backbone.widths=[16,16,16]"] if choice == "backbone=unet" else []
     if choice == "source=posterior_mean":
         arguments += [f"source.restorer.path={regression_checkpoint(folder)}"]
     assert run_command(main, *arguments) == 0

@@ -62,11 +62,7 @@ EXCLUDED = [
     ("callbacks.staged_unfreezing.share=null", "callbacks.staged_unfreezing: give share, epoch or patience"),
     # Runs and their folders.
     ("resume=true", "resume=true, but there is no "),
-    # Objectives without a term, and nothing else to train.
-    (
-        "estimator=identity objective.terms.flow=null",
-        "objective.terms is empty, and the estimator has nothing to train; give at least one",
-    ),
+    # Weights without a term.
     ("objective.weights.flwo=2", "objective.weights names ['flwo']; the terms are ['flow']"),
     # Intervals, and what does not take or train them.
     (

@@ -93,11 +93,12 @@ def test_trust_is_a_name_or_several(trust: object):
 
 
 def targets_below(folder: Path) -> Iterator[tuple[str, str]]:
-    """Group and target of every `_target_` in conf/, the groups of experiments and ablations by their own keys."""
+    """Group and target of every `_target_` in conf/; files of the package _global_ name their groups themselves."""
     for path in sorted(folder.rglob("*.yaml")):
         plain = OmegaConf.to_container(OmegaConf.load(path))
         group = path.parent.name
-        parts = plain if group in ("experiment", "ablation") else {} if path.parent == folder else {group: plain}
+        whole = path.read_text().startswith("# @package _global_")
+        parts = plain if whole else {} if path.parent == folder else {group: plain}
         for key, part in parts.items():
             yield from ((key, target) for target in named(part))
 
