@@ -31,7 +31,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "objective": ("restoration.objective.", "restoration.flow.", "restoration.sampler.", "restoration.backbone."),
     "evaluation": ("restoration.metrics.",),
     "schedule": ("restoration.training.schedule.",),
-    "optimizer": ("restoration.training.optimizer.", "torch.optim.AdamW", "torch.optim.SGD"),
+    "optimizer": ("restoration.training.optimizer.", "torch.optim.AdamW"),
     "model": ("restoration.classifier.",),
     "loss": ("restoration.classifier.", "torch.nn.CrossEntropyLoss", "timm.loss.BinaryCrossEntropy"),
     **dict.fromkeys(("augmentation", "transfer", "resizing"), ("restoration.classifier.",)),
