@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from restoration.errors import Width
+from restoration.errors import Share, Width
 from restoration.estimator.base import Estimate, Estimator
 
 # log of a typical error: about what blur at severity ½ leaves.
@@ -18,6 +18,8 @@ _HOLE_ERROR = 0.25
 # A pixel that is a hole with less probability is taken as known, and one that is known with less as a hole: a trace of
 # the filling everywhere would cost an intact image 5 dB.
 _LEAST_HOLE = 0.1
+# Pixels within this distance of one that is certainly a hole may be part of it (`Blind.certainty`).
+_NEAR = 32
 # Errors below half a grey level, in [−1, 1] units, count as zero.
 _ERROR_FLOOR = 0.5 * 2 / 255
 # Halvings in an exported graph, whose loops have a fixed length. They reach a single pixel from up to 4,096 px, and
@@ -50,16 +52,22 @@ class Blind(Estimator):
         width: channels.
         condition_on_mask: every other image of a training batch comes with its mask, which replaces the estimated hole;
             without, masks are for restoring only.
+        certainty: a hole is believed only if one of its pixels, or another within 32 pixels, is a hole with at least
+            this probability; 0 believes all. Where holes have any content, most of what is merely likely is false.
     """
 
-    def __init__(self, width: Width = 32, condition_on_mask: bool = True) -> None:
+    def __init__(self, width: Width = 32, condition_on_mask: bool = True, certainty: Share = 0.0) -> None:
         super().__init__()
         self.condition_on_mask = condition_on_mask
+        self.certainty = certainty
         self.damage = DamageNetwork(width)
 
     def forward(self, degraded: Tensor, mask: Tensor | None = None) -> BlindEstimate:
         hole_logit, features = self.damage(degraded)
-        hole = ((torch.sigmoid(hole_logit.detach()) - _LEAST_HOLE) / (1 - 2 * _LEAST_HOLE)).clamp(0, 1)
+        probability = torch.sigmoid(hole_logit.detach())
+        hole = ((probability - _LEAST_HOLE) / (1 - 2 * _LEAST_HOLE)).clamp(0, 1)
+        if self.certainty:
+            hole = hole * (_largest_near(probability, _NEAR) >= self.certainty)
         if mask is not None:
             # In training every other image is blind. The order of the images is random already.
             given = torch.arange(mask.shape[0], device=mask.device)[:, None, None, None] % 2 == 1
@@ -144,6 +152,13 @@ class DamageNetwork(nn.Module):
 def _convolution(channels: int, width: int, stride: int = 1) -> nn.Sequential:
     convolution = nn.Conv2d(channels, width, 3, stride, padding=1, bias=False)
     return nn.Sequential(convolution, nn.BatchNorm2d(width), nn.ReLU(inplace=True))
+
+
+def _largest_near(images: Tensor, distance: int) -> Tensor:
+    """The largest value within a square around each pixel, by rows and then by columns."""
+    side = 2 * distance + 1
+    rows = F.max_pool2d(images, (1, side), stride=1, padding=(0, distance))
+    return F.max_pool2d(rows, (side, 1), stride=1, padding=(distance, 0))
 
 
 def _enlarged(images: Tensor, like: Tensor) -> Tensor:

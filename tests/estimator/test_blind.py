@@ -53,6 +53,25 @@ def test_a_pixel_that_is_hardly_a_hole_is_known_to_the_bit():
     assert torch.equal(estimate.initial.masked_select(~black), degraded.masked_select(~black))
 
 
+def test_a_hole_is_believed_near_a_pixel_that_is_certainly_one(blind, monkeypatch):
+    probability = torch.full((1, 1, 8, 96), 0.5)
+    probability[..., 3, 10] = 0.99
+    probability[..., 60:] = 0.05
+    monkeypatch.setattr(blind.damage, "forward", lambda degraded: (probability.logit(), []))
+    monkeypatch.setattr(blind.damage, "log_error", lambda features, hole: torch.zeros(1))
+    degraded = torch.rand(1, 3, 8, 96)
+    anywhere = blind(degraded).hole
+    assert torch.equal(anywhere > 0, probability > 0.1)
+    blind.certainty = 0.98
+    near = blind(degraded).hole
+    # Up to 32 pixels from column 10, in all rows.
+    assert torch.equal(near[..., :43], anywhere[..., :43]) and not near[..., 43:].any()
+    blind.certainty = 0.995
+    assert not blind(degraded).hole.any()
+    mask = torch.ones(1, 1, 8, 96, dtype=torch.bool)
+    assert torch.equal(blind(degraded, mask).hole, mask.float())
+
+
 def test_in_training_every_other_image_comes_with_its_mask(blind):
     degraded, mask = torch.rand(4, 3, 32, 32) - 0.5, torch.zeros(4, 1, 32, 32, dtype=torch.bool)
     mask[..., 8:20, 8:20] = True
