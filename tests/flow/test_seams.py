@@ -10,7 +10,7 @@ from restoration.restorer import Restorer
 
 SIDE, TILE = 256, 64
 # The rows of a border and the other rows differ in content. That cancels in the comparison with the untiled result,
-# whose noise is the same: what is left of blended tiles was 0.99 to 1.10, of hard ones 1.2 to 12.
+# whose noise is the same: what is left of blended tiles was 0.97 to 1.00, of hard ones up to 1.44.
 TOLERANCE = 0.15
 
 
@@ -39,13 +39,12 @@ def restorer() -> Restorer:
     return Restorer.load()
 
 
-@pytest.mark.parametrize("nfe", [1, 2])
 @pytest.mark.parametrize("overlap, seams", [(TILE // 2, False), (0, True)], ids=["blended", "hard"])
-def test_there_are_no_seams_at_tile_borders(restorer: Restorer, nfe: int, overlap: int, seams: bool):
-    """Of tiles without an overlap they are found: the measure sees what it should."""
+def test_there_are_no_seams_at_tile_borders(restorer: Restorer, overlap: int, seams: bool):
+    """One evaluation. Of tiles without an overlap they are found: the measure sees what it should."""
     degraded, keys = scene(), torch.arange(1)
     ratio = across_borders(
-        restorer.restore(degraded, keys, nfe, tiles=Tiles(TILE, overlap)).images, overlap, restorer.stride
+        restorer.restore(degraded, keys, 1, tiles=Tiles(TILE, overlap)).images, overlap, restorer.stride
     )
-    ratio /= across_borders(restorer.restore(degraded, keys, nfe).images, overlap, restorer.stride)
+    ratio /= across_borders(restorer.restore(degraded, keys, 1).images, overlap, restorer.stride)
     assert (ratio.max() > 1 + TOLERANCE) == seams, ratio
