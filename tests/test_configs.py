@@ -180,6 +180,18 @@ def test_every_experiment_trains(experiment: str, folder: Path):
     assert [point["nfe"] for point in metrics["by_nfe"]] == ([1, 2] if len(passes) > 1 else passes)
 
 
+def test_a_restorer_goes_on_from_its_estimator(folder: Path):
+    """The two commands of experiment=photo: the estimator alone, then everything from there."""
+    network = [argument for argument in TINY if not argument.startswith("backbone.")]
+    network += ["experiment=photo", "backbone.widths=[16,16,16]", "evaluation.nfe=[1]", "trainer.max_steps=2"]
+    assert run_command(main, *network, "objective.terms.flow=null", "name=estimator") == 0
+    began = torch.load(folder / "outputs/photo/estimator/checkpoints/best.ckpt", weights_only=True)
+    assert not began["state_dict"]["restorer.backbone.head.weight"].any()  # as initialised
+    assert run_command(main, *network, "init=outputs/photo/estimator", "name=all") == 0
+    metrics = json.loads((folder / "outputs/photo/all/metrics.json").read_text())
+    assert metrics["run"]["images_seen"] == 2 * began["images_seen"] > 0
+
+
 CHOSEN = ["backbone=small", "corruption=erase", "budget=tiny", "folder=run"]
 
 

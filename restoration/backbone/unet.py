@@ -15,9 +15,9 @@ from restoration.estimator import Estimate
 class UNet(Backbone):
     """Two convolutions at each resolution, on the way down and up (Ronneberger et al. 2015, "U-Net").
 
-    From random weights it learns in fewer images than `ResNetUNet`: its finest level is the full resolution, and batch
-    normalisation keeps the amplitude of noise, which group normalisation divides out. It has no part that could run
-    once per image, so it is meant for one evaluation or few.
+    With its finest level at full resolution and batch normalisation it learns, from random weights, in fewer images
+    than `ResNetUNet`, or than itself with group normalisation (docs/log.md). No part of it could run once per image,
+    so it is meant for one evaluation or few.
 
     Batch statistics are those of a process; on several GPUs set trainer.sync_batchnorm=true.
 

@@ -32,7 +32,7 @@ class BlindEstimate(Estimate):
     """An estimate with what its loss needs.
 
     Attributes:
-        hole_logit: (B, 1, H, W), log-odds that a pixel was erased, as the hole head gives them.
+        hole_logit: (B, 1, H, W), log-odds that a pixel was erased, as the network gives them.
         log_error: (B,), log of the root mean square of clean − degraded outside the hole, [−1, 1] units.
     """
 
@@ -95,8 +95,8 @@ class Blind(Estimator):
 class DamageNetwork(nn.Module):
     """A small U-Net: what was erased, per pixel, and how far the rest is from the clean image, per image.
 
-    It begins at full resolution, where a scratch and the grid of a JPEG are. Batch normalisation keeps the amplitude
-    of noise, which group normalisation divides out.
+    It begins at full resolution, where a scratch and the grid of a JPEG are. With batch normalisation it learns in a
+    fraction of the images that it needs without (docs/log.md).
 
     Exactly black pixels are often erased; others rarely are. The estimate of the hole starts from that, far from
     certainty, and the network learns which black areas belong to the image and which holes have another content.

@@ -111,15 +111,17 @@ class Objective(nn.Module):
         """
         given = restorer.estimator.training and restorer.estimator.condition_on_mask
         mask, degraded = batch.mask if given else None, to_model(batch.degraded)
-        field = restorer.field(batch.degraded, mask) if self.terms else None
-        estimate = field.estimate if field else restorer.estimator(degraded, mask)
         total = torch.zeros((), device=batch.clean.device)
         log: dict[str, Tensor] = {}
-        for name, term in self.terms.items():
-            assert field is not None
-            value = term(field, batch, fold(keys, name), progress)
-            total = total + self.weights.get(name, 1.0) * value.loss
-            log |= {name: value.loss.detach(), **value.log}
+        if self.terms:
+            field = restorer.field(batch.degraded, mask)
+            estimate = field.estimate
+            for name, term in self.terms.items():
+                value = term(field, batch, fold(keys, name), progress)
+                total = total + self.weights.get(name, 1.0) * value.loss
+                log |= {name: value.loss.detach(), **value.log}
+        else:  # without an encoding
+            estimate = restorer.estimator(degraded, mask)
         parts = restorer.estimator.loss(estimate, degraded, to_model(batch.clean), batch.mask)
         log |= {f"estimator_{name}": loss.detach() for name, loss in parts.items()}
         return (total + torch.stack(list(parts.values())).sum() if parts else total), log

@@ -100,6 +100,16 @@ def test_the_statistics_of_the_known_region_equal_a_loop_over_images(soft):
             torch.testing.assert_close(statistics[row, 5 + channel].double(), expected, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("halvings", [0, 2])
+def test_the_statistics_at_other_resolutions_are_weighted_by_what_is_known(halvings: int):
+    side = 16 >> halvings
+    features, hole = torch.randn(2, 3, side, side), (torch.rand(2, 1, 16, 16) > 0.5).float()
+    cell = 1 << halvings
+    weight = 1 - hole.view(2, 1, side, cell, side, cell).mean(dim=(3, 5))
+    mean = (weight * features).sum(dim=(2, 3)) / weight.sum(dim=(2, 3))
+    torch.testing.assert_close(known_statistics(features, hole, halvings)[:, :3], mean)
+
+
 def test_the_statistics_of_an_image_without_known_pixels_are_finite():
     assert known_statistics(torch.randn(1, 5, 8, 8), torch.ones(1, 1, 16, 16)).isfinite().all()
 
