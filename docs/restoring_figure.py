@@ -1,4 +1,4 @@
-"""Damages three photographs of scikit-image, and after restoring them draws docs/images/restoring.jpg and says the PSNR.
+"""Damages three photographs of scikit-image; after restoring them draws docs/images/restoring.jpg and says the PSNR.
 
 python docs/restoring_figure.py damage FOLDER     # photos/ and masks/
 cd FOLDER && restoration-restore input=photos output=restored mask=masks
