@@ -233,12 +233,9 @@ def test_every_ablation_is_one_change_to_the_experiment(folder: Path):
 @pytest.mark.parametrize(
     "choice",
     [
-        *(f"corruption={option}" for option in of("corruption")),
-        *(f"source={option}" for option in of("source")),
-        *(f"prediction={option}" for option in of("prediction")),
-        *(f"sampler={option}" for option in of("sampler")),
-        *(f"schedule={option}" for option in of("schedule")),
-        *(f"backbone={option}" for option in of("backbone")),
+        f"{group}={option}"
+        for group in ("corruption", "source", "prediction", "sampler", "schedule", "backbone")
+        for option in of(group)
     ],
 )
 @pytest.mark.slow

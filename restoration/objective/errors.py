@@ -95,17 +95,22 @@ class RegionLogSquaredError(PixelError):
 
     Args:
         floor: as in `LogSquaredError`.
+        by_area: each region counts as much as its share of the pixels, as in the likelihood of Gaussian errors with a
+            variance for each region. Equal weights give a pixel of a small hole the largest gradient; where many holes
+            are small, that is noise in which a network from random weights learns little else (docs/log.md).
     """
 
-    def __init__(self, floor: Positive = 1e-4) -> None:
+    def __init__(self, floor: Positive = 1e-4, by_area: bool = False) -> None:
         self.floor = floor
+        self.by_area = by_area
 
     def __call__(self, prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
         square = (prediction - target).square().mean(dim=1, keepdim=True)
-        total, regions = torch.zeros_like(square[:, 0, 0, 0]), torch.zeros_like(square[:, 0, 0, 0])
+        total, weights = torch.zeros_like(square[:, 0, 0, 0]), torch.zeros_like(square[:, 0, 0, 0])
         for region in (mask, ~mask):
             pixels = region.sum(dim=(1, 2, 3))
+            weight = region.float().mean(dim=(1, 2, 3)) if self.by_area else (pixels > 0).float()
             error = (square * region).sum(dim=(1, 2, 3)) / pixels.clamp(min=1)
-            total = total + torch.where(pixels > 0, (error + self.floor).log(), 0.0)
-            regions = regions + (pixels > 0)
-        return total / regions
+            total = total + torch.where(pixels > 0, weight * (error + self.floor).log(), 0.0)
+            weights = weights + weight
+        return total / weights

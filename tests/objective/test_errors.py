@@ -26,6 +26,9 @@ def test_each_region_has_a_logarithm_and_an_absent_one_counts_nothing():
     inside, outside = square[0][:, mask[0, 0]].mean(), square[0][:, ~mask[0, 0]].mean()
     expected = torch.stack([(inside.log() + outside.log()) / 2, *(image.mean().log() for image in square[1:])])
     torch.testing.assert_close(RegionLogSquaredError(floor=0.0)(prediction, target, mask), expected)
+    # 18 of 64 pixels.
+    expected[0] = (18 * inside.log() + 46 * outside.log()) / 64
+    torch.testing.assert_close(RegionLogSquaredError(floor=0.0, by_area=True)(prediction, target, mask), expected)
 
 
 def test_squared_errors_are_per_image():
