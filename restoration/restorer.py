@@ -91,8 +91,8 @@ class Restorer(HubMixin):
         """Trainable parameters by group: "new" (random weights), then the backbone's pretrained groups."""
         pretrained = self.backbone.pretrained()
         known = {id(parameter) for parameters in pretrained.values() for parameter in parameters}
-        modules = (self.estimator, self.backbone)
-        return {"new": [p for module in modules for p in module.parameters() if id(p) not in known], **pretrained}
+        estimator = [parameter for parameter in self.estimator.parameters() if parameter.requires_grad]
+        return {"new": estimator + [p for p in self.backbone.parameters() if id(p) not in known], **pretrained}
 
     def field(
         self, degraded: Tensor, mask: Tensor | None = None, start: tuple[Tensor, Tensor] | None = None

@@ -54,13 +54,23 @@ class Blind(Estimator):
             without, masks are for restoring only.
         certainty: a hole is believed only if one of its pixels, or another within 32 pixels, is a hole with at least
             this probability; 0 believes all. Where holes have any content, most of what is merely likely is false.
+        frozen: weights and batch statistics stay as they are, for training a restorer on a trained estimator.
     """
 
-    def __init__(self, width: Width = 32, condition_on_mask: bool = True, certainty: Share = 0.0) -> None:
+    def __init__(
+        self, width: Width = 32, condition_on_mask: bool = True, certainty: Share = 0.0, frozen: bool = False
+    ) -> None:
         super().__init__()
         self.condition_on_mask = condition_on_mask
         self.certainty = certainty
-        self.damage = DamageNetwork(width)
+        self.frozen = frozen
+        self.damage = DamageNetwork(width).requires_grad_(not frozen)
+        self.train()
+
+    def train(self, mode: bool = True) -> "Blind":
+        super().train(mode)
+        self.damage.train(mode and not self.frozen)
+        return self
 
     def forward(self, degraded: Tensor, mask: Tensor | None = None) -> BlindEstimate:
         hole_logit, features = self.damage(degraded)

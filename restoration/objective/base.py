@@ -82,7 +82,7 @@ class Objective(nn.Module):
     def check_restorer(self, restorer: Restorer) -> None:
         """UserError if nothing is trained, or terms, backbone, sampler and source disagree on intervals [t, r]."""
         backbone, sampler = restorer.backbone, restorer.sampler
-        if not self.terms and not any(True for _ in restorer.estimator.parameters()):
+        if not self.terms and not any(weight.requires_grad for weight in restorer.estimator.parameters()):
             raise UserError("objective.terms is empty, and the estimator has nothing to train; give at least one term")
         terms = [f"objective {type(term).__name__}" for term in self.terms.values() if term.two_times]
         if sampler.two_times and not terms:
