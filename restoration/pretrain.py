@@ -18,10 +18,9 @@ from restoration.classifier.size import flops, memory
 from restoration.data.datamodule import RestorationDataModule
 from restoration.errors import UserError
 from restoration.metrics.recognition import recognise
-from restoration.report.confusion import confusion_picture
 from restoration.report.folder import Report
 from restoration.report.table import show
-from restoration.report.write import describe, write_metrics
+from restoration.report.write import describe, write_recognition
 from restoration.run.command import hydra_command
 from restoration.run.hardware import autocast_dtype
 from restoration.run.job import Run, alone, guarded, make_callbacks, make_trainer, run_job
@@ -126,18 +125,15 @@ def evaluate(run: Run[ClassifierModule]) -> Report:
     classifier.write(run.folder / ENCODER)
     dtype = autocast_dtype(run.config["trainer"]["precision"])
     figures, confusions = recognise(classifier, run.data.batches("test", module.device), dtype)
-    figures = {name: None if value != value else value for name, value in figures.items()}  # JSON has no NaN
-    picture = confusion_picture(confusions, classifier.classes)
-    (run.folder / "images").mkdir(exist_ok=True)
-    picture.save(run.folder / "images" / "confusion.png")
     facts = run.facts()
     trained = module.transfer.parameter_groups(module.classifier.model).values()
     facts["trainable"] = sum(parameter.numel() for parameters, _ in trained for parameter in parameters)
+    figures["images_seen"] = facts["images_seen"]
     about = describe(run.config, classifier) | facts
-    report = write_metrics({**figures, "images_seen": facts["images_seen"], "run": about}, run.folder)
+    report, picture = write_recognition(figures, confusions, classifier.classes, about, run.folder)
     for logger in run.trainer.loggers:
         logger.log_metrics(
-            {f"test/{name}": value for name, value in figures.items() if isinstance(value, float)}, steps
+            {f"test/{name}": value for name, value in report.metrics.items() if isinstance(value, float)}, steps
         )
         if isinstance(logger, WandbLogger):
             logger.log_image("test/confusion", [picture])
