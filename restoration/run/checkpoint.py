@@ -81,7 +81,7 @@ def check_places(config: dict[str, Any], folder: Path | None = None) -> None:
     """
     overrides = Overrides()
     for key, value in leaves(config):
-        name, data = key.rpartition(".")[2], key == "data.root"
+        name, data = key.rpartition(".")[2], key in ("data.root", "data.extra")
         if not (data or (folder and name in _WRITES)) or not isinstance(value, str) or overrides.given(key):
             continue
         place = Path(value).resolve()
@@ -140,6 +140,7 @@ def _change(trained: dict[str, Any], config: DictConfig, groups: tuple[str, ...]
 
 
 def _open_data(trained: dict[str, Any], corruption: Any) -> RestorationDataModule:
+    trained["data"] |= {"extra": None, "extra_share": None}  # further images are for training
     data: RestorationDataModule = instantiate(trained["data"], corruption=corruption)
     data.prepare_data()
     return data

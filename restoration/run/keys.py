@@ -58,7 +58,7 @@ _VALUES: dict[str, Any] = {
 # Keys that hold a file or a folder.
 PATHS = (
     *("checkpoint", "classifier", "init", "input", "output", "mask", "frechet.weights"),
-    *("data.root", "source.restorer.path", "backbone.encoder.weights", "model.weights"),
+    *("data.root", "data.extra", "source.restorer.path", "backbone.encoder.weights", "model.weights"),
 )
 
 

@@ -36,7 +36,7 @@ _FIXED = (
     *("callbacks.staged_unfreezing", "trainer.accumulate_grad_batches"),
 )
 _FREE = (
-    *("data.root", "data.device", "data.eval_batch_size"),
+    *("data.root", "data.device", "data.eval_batch_size", "data.extra"),
     *("backbone.encoder.weights", "model.weights", "source.restorer.path"),
 )
 # Derived from the length of the run, which may change.
