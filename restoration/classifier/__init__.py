@@ -1,6 +1,6 @@
 """The classifier: any network of timm, how much of it trains, its losses, and the augmentation of its images."""
 
-from restoration.classifier.augmentation import Augmentation
+from restoration.classifier.augmentation import Augmentation, Restored
 from restoration.classifier.ensemble import Ensemble
 from restoration.classifier.loss import Focal
 from restoration.classifier.model import Classifier
@@ -19,4 +19,5 @@ __all__ = [
     "Lora",
     "Partial",
     "Resizing",
+    "Restored",
 ]

@@ -83,12 +83,13 @@ def _write_samples(result: EvaluationResult, folder: Path) -> None:
 
 def describe(config: dict[str, Any], network: nn.Module) -> dict[str, Any]:
     """What a table needs to know about a run."""
-    corruption = config.get("corruption") or {}
+    restores = "model" not in config  # a classifier is evaluated on clean images, whatever it was trained on
+    corruption = config.get("corruption") or {} if restores else {}
     return {
         "experiment": config["run"]["experiment"],
         "name": config["run"]["label"],
         **{name: corruption[name] for name in ("strength", "severity") if name in corruption},
-        "corruption": config["run"]["corruption"],
+        "corruption": config["run"]["corruption"] if restores else None,
         "data": config["run"]["data"],
         "image_size": config["data"]["image_size"],
         **{name: config[name] for name in ("sampler", "model") if name in config},

@@ -140,8 +140,10 @@ def _change(trained: dict[str, Any], config: DictConfig, groups: tuple[str, ...]
 
 
 def _open_data(trained: dict[str, Any], corruption: Any) -> RestorationDataModule:
-    trained["data"] |= {"extra": None, "extra_share": None}  # further images are for training
-    data: RestorationDataModule = instantiate(trained["data"], corruption=corruption)
+    own = {
+        key: value for key, value in trained["data"].items() if not key.startswith("extra")
+    }  # those are for training
+    data: RestorationDataModule = instantiate(own, corruption=corruption)
     data.prepare_data()
     return data
 

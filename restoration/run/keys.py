@@ -59,6 +59,7 @@ _VALUES: dict[str, Any] = {
 PATHS = (
     *("checkpoint", "classifier", "init", "input", "output", "mask", "frechet.weights"),
     *("data.root", "data.extra", "source.restorer.path", "backbone.encoder.weights", "model.weights"),
+    *("augmentation.restored.restorer", "augmentation.restored.hard"),
 )
 
 
