@@ -104,5 +104,5 @@ def test_a_mistake_is_one_line(trained: Path, arguments: list[str], message: str
     checkpoint["config"]["model"]["classes"] = ["x", "y"]
     checkpoint["state_dict"] = {f"classifier.{name}": value for name, value in other.state_dict().items()}
     torch.save(checkpoint, "other.ckpt")
-    assert run_command(evaluate.main, *arguments) == 2
+    assert run_command(evaluate.main, "output=new", *arguments) == 2
     assert message in complaint(capsys)

@@ -19,8 +19,8 @@ class Restored:
         share: probability that the variant of an image takes its place.
         restorer: a checkpoint or run folder; None for the weights that come with the package.
         nfe: network evaluations of the restorer for an image.
-        hard: checkpoint or run folder of an earlier classifier: only the images that it gets wrong have variants ("Do we
-            need all the synthetic data?", arXiv 2505.21574); None for all images.
+        hard: checkpoint or run folder of an earlier classifier: only the images that it gets wrong have variants ("Do
+            we need all the synthetic data?", arXiv 2505.21574); None for all images.
         images: at most so many have variants, drawn at random; None for all.
         seed: of the damage, the restorer's noise, and this draw.
     """

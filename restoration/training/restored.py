@@ -51,8 +51,8 @@ def restored_variants(
         trust: as `Restorer.load`.
 
     Raises:
-        UserError: a checkpoint cannot be read; the classifier of `hard` knows other classes, or gets no image wrong; the
-            folder cannot be written.
+        UserError: a checkpoint cannot be read; the classifier of `hard` knows other classes, or gets no image wrong;
+            the folder cannot be written.
     """
     store, restorer = data.splits["train"], Restorer.load(settings.restorer, device, trust)
     rows = np.arange(len(store))
@@ -64,7 +64,7 @@ def restored_variants(
     about = json.dumps([FORMAT, parts, name, settings.nfe, settings.seed, data.image_size], sort_keys=True)
     digest = hashlib.blake2b(about.encode() + store.index[rows].tobytes(), digest_size=8)
     for weight in restorer.state_dict().values():
-        digest.update(weight.cpu().contiguous().numpy().data)
+        digest.update(weight.cpu().numpy().tobytes())
     for part in _parts(rows):
         digest.update(np.ascontiguousarray(store.images[part]).data)
     folder = Path(getattr(data, "root", "data")) / f".store-{data.image_size}" / "restored"
