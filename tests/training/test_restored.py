@@ -59,7 +59,7 @@ def test_a_variant_is_the_image_damaged_and_restored(data: MNIST, settings: Rest
     store, restorer = data.splits["train"], Restorer.load(settings.restorer)
     assert variants.images.shape == store.images.shape and variants.images.dtype == np.uint8
     for row in (0, 70, len(store) - 1):  # each by itself
-        clean = torch.from_numpy(store.images[row]).permute(2, 0, 1)[None].float() / 255
+        clean = torch.from_numpy(store.images[row].copy()).permute(2, 0, 1)[None].float() / 255
         keys = fold(0, "restored", torch.tensor([int(store.index[row])]))
         degraded = NOISE(clean, keys)[0]
         expected = restorer.restore(degraded, fold(keys, "sampling"), 1).images[0].permute(1, 2, 0) * 255
@@ -131,7 +131,7 @@ def test_hard_images_are_those_that_a_classifier_gets_wrong(data: MNIST, setting
 
 def test_a_classifier_that_cannot_judge_is_one_line(data: MNIST, settings: Restored, tmp_path: Path, monkeypatch):
     other = dataclasses.replace(settings, hard=write_classifier(tmp_path, "ab"))
-    with pytest.raises(UserError, match=r"hard knows 2 \(a, b\) classes, and the data have 10 \(0, 1, 2 …\)"):
+    with pytest.raises(UserError, match=r"hard: it knows 2 \(a, b\) classes, and the data have 10 \(0, 1, 2 …\)"):
         made(data, other)
     labels = torch.nn.functional.one_hot(torch.from_numpy(data.splits["train"].label), 10)
     monkeypatch.setattr(restored, "CHUNK", len(labels))
