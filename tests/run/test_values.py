@@ -13,21 +13,21 @@ from helpers import CONF, TINY, composed, without_account
 from omegaconf import OmegaConf
 
 from restoration.errors import UserError
-from restoration.run.command import user_message
+from restoration.run.command import config_folder, user_message
 from restoration.run.keys import check_keys, check_values, reference_config
 from restoration.train import train
 
-OPTIONS: dict[str, list[str]] = {}
-for path in sorted(CONF.glob("*/*.yaml")):
-    OPTIONS.setdefault(path.parent.name, []).append(path.stem)
-COMMANDS = ("train", "evaluate", "restore", "tune")
+COMMANDS = ("train", "pretrain", "evaluate", "restore", "tune")
 VALUES = (-1, 0, 1_000_000_000, None, "banana")
 
 
 def groups(command: str) -> dict[str, list[str]]:
     """The groups of a command, with their options."""
+    options: dict[str, set[str]] = {}
+    for path in [*CONF.glob("*/*.yaml"), *config_folder(command).glob("*/*.yaml")]:
+        options.setdefault(path.parent.name, set()).add(path.stem)
     defaults = [next(iter(entry)) for entry in OmegaConf.load(CONF / f"{command}.yaml").defaults if entry != "_self_"]
-    return {name: OPTIONS[name] for name in defaults if name in OPTIONS}
+    return {name: sorted(options[name]) for name in defaults if name in options}
 
 
 def choices(command: str) -> Iterator[list[str]]:
@@ -84,7 +84,7 @@ def accepted(command: str, wrong: list[Any], counts: Counter[str]) -> Iterator[t
     """Tries all keys and values of a command; what the checks accept, with the overrides that it belongs to."""
     seen = set()
     for number, overrides in enumerate(choices(command)):
-        with composed(command, *overrides) as config:
+        with composed(command, *overrides, config_dir=config_folder(command)) as config:
             whole: dict[str, Any] = OmegaConf.to_container(config)  # type: ignore[assignment]
             if number == 0:
                 check_keys(config, reference_config())
