@@ -135,6 +135,8 @@ def _change(trained: dict[str, Any], config: DictConfig, groups: tuple[str, ...]
             trained["run"][group] = HydraConfig.get().runtime.choices[group]
     for group in groups:
         trained[group] = changed(trained[group], config[group], group)
+    # Further images are for training, and their folder may be gone.
+    trained["data"] = {key: value for key, value in trained["data"].items() if key not in ("extra", "extra_share")}
     check_values(trained)
     check_places(trained)
 
