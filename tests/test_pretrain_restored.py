@@ -61,7 +61,10 @@ def test_a_share_of_0_changes_no_bit_and_others_do(folder: Path):
     ("arguments", "message"),
     [
         (["corruption=photo"], "corruption= is the damage of augmentation=restored: give both"),
-        ([*RESTORED, "corruption=null"], "corruption= is the damage of augmentation=restored: give both"),
+        (
+            ["augmentation=restored", "augmentation.restored=null"],
+            "corruption= is the damage of augmentation=restored: give both",
+        ),
         ([*RESTORED, "augmentation.restored.share=2"], "augmentation.restored.share=2 must be a number from 0 to 1"),
         ([*RESTORED, "augmentation.restored.nfe=0"], "augmentation.restored.nfe=0 must be a whole number"),
         ([*RESTORED, "augmentation.restored.of=hard"], "unknown key 'augmentation.restored.of'"),
