@@ -32,6 +32,7 @@ class Classifier(nn.Module):
 
     Attributes:
         classes: as the argument.
+        config: the training config, if it was loaded from a checkpoint.
 
     Raises:
         UserError: weights that are not available or do not fit, an option that the model does not take, or no max-pool
@@ -40,6 +41,7 @@ class Classifier(nn.Module):
 
     mean: Tensor
     std: Tensor
+    config: dict[str, Any]
 
     def __init__(
         self,
@@ -114,4 +116,5 @@ class Classifier(nn.Module):
         except Exception as error:  # missing keys, wrong arguments, other shapes
             reason = f"{type(error).__name__}: {error}".splitlines()[0]
             raise UserError(f"{path}: this version cannot build its classifier ({reason}); give another") from error
+        classifier.config = checkpoint["config"]
         return classifier.to(where).eval()

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from restoration.batch import Batch
-from restoration.classifier import Classifier
+from restoration.classifier import Classifier, Ensemble
 from restoration.metrics.bootstrap import bootstrap_mean, jackknife
 from restoration.metrics.frechet import FrechetDistance, GroupedStatistics, frechet_distance, frechet_left_out
 from restoration.metrics.image import gradient_energy, measure
@@ -50,7 +50,7 @@ class MethodResults:
         samples: list[Tensor],
         batch: Batch,
         frechet: FrechetDistance | None,
-        classifier: Classifier | None = None,
+        classifier: Classifier | Ensemble | None = None,
     ) -> None:
         """Measures the outputs (B, 3, H, W) for a batch, the same number of samples for every batch."""
         for number, images in enumerate(samples):
@@ -117,7 +117,7 @@ class Collector:
         nfe: list[int],
         baselines: list[str],
         frechet: FrechetDistance | None,
-        classifier: Classifier | None = None,
+        classifier: Classifier | Ensemble | None = None,
     ) -> None:
         self.nfe, self.baselines, self.frechet, self.classifier = nfe, baselines, frechet, classifier
         self.n = 0

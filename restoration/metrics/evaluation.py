@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from restoration.batch import Batch
-from restoration.classifier import Classifier
+from restoration.classifier import Classifier, Ensemble
 from restoration.errors import NFE, Count, Range, UserError, whole_number
 from restoration.metrics.classical import biharmonic_fill, diffusion_fill, mean_fill
 from restoration.metrics.collector import Collector
@@ -69,7 +69,7 @@ class Evaluation:
         masks: bool = False,
         seed: int = 0,
         frechet: FrechetDistance | None = None,
-        classifier: Classifier | None = None,
+        classifier: Classifier | Ensemble | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
         self.nfe = [nfe] if isinstance(nfe, int) else list(nfe)

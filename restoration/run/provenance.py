@@ -142,6 +142,7 @@ def repeated(report: Report, folder: Path, splits: Mapping[str, Store], device: 
         current = state(splits, device)[0]
         if "working_directory" not in current["git"]:  # it may be evaluated from anywhere
             (facts["git"] or {}).pop("working_directory", None)
+        (facts["data"] or {}).pop("extra", None)  # images of the training alone
         changed = _differences(dict(leaves(facts)), dict(leaves(current)))
     else:
         changed = [f"{folder} has no {FILE}: what the run was made from is not known"]

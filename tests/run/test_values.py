@@ -13,21 +13,21 @@ from helpers import CONF, TINY, composed, without_account
 from omegaconf import OmegaConf
 
 from restoration.errors import UserError
-from restoration.run.command import user_message
+from restoration.run.command import config_folder, user_message
 from restoration.run.keys import check_keys, check_values, reference_config
 from restoration.train import train
 
-OPTIONS: dict[str, list[str]] = {}
-for path in sorted(CONF.glob("*/*.yaml")):
-    OPTIONS.setdefault(path.parent.name, []).append(path.stem)
-COMMANDS = ("train", "evaluate", "restore", "tune")
+COMMANDS = ("train", "pretrain", "evaluate", "restore", "tune")
 VALUES = (-1, 0, 1_000_000_000, None, "banana")
 
 
 def groups(command: str) -> dict[str, list[str]]:
     """The groups of a command, with their options."""
+    options: dict[str, set[str]] = {}
+    for path in [*CONF.glob("*/*.yaml"), *config_folder(command).glob("*/*.yaml")]:
+        options.setdefault(path.parent.name, set()).add(path.stem)
     defaults = [next(iter(entry)) for entry in OmegaConf.load(CONF / f"{command}.yaml").defaults if entry != "_self_"]
-    return {name: OPTIONS[name] for name in defaults if name in OPTIONS}
+    return {name: sorted(options[name]) for name in defaults if name in options}
 
 
 def choices(command: str) -> Iterator[list[str]]:
@@ -39,7 +39,8 @@ def choices(command: str) -> Iterator[list[str]]:
     ]
     yield from ([f"ablation=[{','.join(part)}]"] for part in (files[::2], files[1::2]) if part)
     for number in range(max(map(len, kinds.values()))):
-        yield [f"{kind}={options[number % len(options)]}" for kind, options in kinds.items()]
+        own = ["experiment=resnet34_tiny_imagenet"] if command == "pretrain" else []  # its default one has no W&B
+        yield [*own, *(f"{kind}={options[number % len(options)]}" for kind, options in kinds.items())]
 
 
 def leaves(node: Any, path: tuple[Any, ...] = (), target: str = "") -> Iterator[tuple[tuple[Any, ...], str]]:
@@ -84,7 +85,7 @@ def accepted(command: str, wrong: list[Any], counts: Counter[str]) -> Iterator[t
     """Tries all keys and values of a command; what the checks accept, with the overrides that it belongs to."""
     seen = set()
     for number, overrides in enumerate(choices(command)):
-        with composed(command, *overrides) as config:
+        with composed(command, *overrides, config_dir=config_folder(command)) as config:
             whole: dict[str, Any] = OmegaConf.to_container(config)  # type: ignore[assignment]
             if number == 0:
                 check_keys(config, reference_config())
@@ -96,7 +97,7 @@ def accepted(command: str, wrong: list[Any], counts: Counter[str]) -> Iterator[t
             plain = whole if len(path) == 1 else {path[0]: whole[path[0]]}
             reference = OmegaConf.create(plain)
             dotted = ".".join(map(str, path))
-            if isinstance(path[-1], str):
+            if isinstance(path[-1], str) and "options" not in path:  # those go to timm, which knows their names
                 counts["keys"] += 1
                 other = misspelt(path[-1])
                 said = message(check_keys, OmegaConf.create(changed(plain, path, None, other)), reference)
