@@ -1,6 +1,8 @@
 """The results of all methods in an evaluation, and the report on them."""
 
+import logging
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,6 +11,8 @@ from torch import Tensor
 
 from restoration.batch import Batch
 from restoration.classifier import Classifier
+from restoration.classifier.grad_cam import ClassMaps, class_maps
+from restoration.errors import UserError
 from restoration.metrics.bootstrap import bootstrap_mean, jackknife
 from restoration.metrics.frechet import FrechetDistance, GroupedStatistics, frechet_distance, frechet_left_out
 from restoration.metrics.image import gradient_energy, measure
@@ -25,6 +29,8 @@ from restoration.metrics.summary import (
     summary,
 )
 
+log = logging.getLogger(__name__)
+
 EXAMPLES = 8  # images in grid.png
 
 
@@ -35,6 +41,15 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+@dataclass
+class Seen:
+    """What a classifier sees in the examples of an evaluation."""
+
+    maps: dict[str, ClassMaps]  # for each column of grid.png
+    labels: list[int]  # of the rows of grid.png
+    classes: list[str]
 
 
 class MethodResults:
@@ -126,6 +141,7 @@ class Collector:
         self._images: list[dict[str, Tensor]] = []
         self._kinds: list[str] = []
         self._examples: dict[str, list[Tensor]] = {}
+        self._labels: list[int] = []
 
     def add(self, batch: Batch, outputs: dict[Any, list[Tensor]]) -> None:
         """Adds a batch and the outputs for it: method -> samples (B, 3, H, W)."""
@@ -147,6 +163,7 @@ class Collector:
             restored = {f"NFE {nfe}": outputs[nfe][0] for nfe in self.nfe}
             for title, images in {"degraded": batch.degraded, **restored, "clean": batch.clean}.items():
                 self._examples.setdefault(title, []).append(images[: EXAMPLES - self.n].float().cpu())
+            self._labels += [] if batch.label is None else batch.label[: EXAMPLES - self.n].tolist()
         self.n += len(batch)
 
     def report(self, source: SampledRestorer) -> dict[str, Any]:
@@ -199,3 +216,17 @@ class Collector:
     def examples(self) -> dict[str, Tensor]:
         """Title -> (N, 3, H, W) on the CPU: the first images, the columns of grid.png."""
         return {title: torch.cat(images) for title, images in self._examples.items()}
+
+    def seen(self) -> Seen | None:
+        """What the classifier sees in the examples; None, with a warning, if it cannot be shown."""
+        if self.classifier is None:
+            return None
+        examples = self.examples()
+        try:
+            found = class_maps(self.classifier, torch.cat(list(examples.values())))
+        except UserError as error:
+            log.warning("no picture of what the classifier sees: %s", error)
+            return None
+        parts = zip(*(part.split(len(self._labels)) for part in found), strict=True)
+        maps = {title: ClassMaps(*part) for title, part in zip(examples, parts, strict=True)}
+        return Seen(maps, self._labels, self.classifier.classes)

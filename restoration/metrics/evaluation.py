@@ -13,7 +13,7 @@ from restoration.batch import Batch
 from restoration.classifier import Classifier
 from restoration.errors import NFE, Count, Range, UserError, whole_number
 from restoration.metrics.classical import biharmonic_fill, diffusion_fill, mean_fill
-from restoration.metrics.collector import Collector
+from restoration.metrics.collector import Collector, Seen
 from restoration.metrics.frechet import FrechetDistance
 from restoration.metrics.samples import SampledRestorer, sample_metrics, solver_error
 from restoration.restorer import Restorer
@@ -29,6 +29,7 @@ class EvaluationResult:
     report: dict[str, Any]  # content of metrics.json; None for a metric that does not exist
     rows: list[dict[str, Any]]  # content of per_image.csv
     examples: dict[str, Tensor]  # columns of grid.png
+    seen: Seen | None = None  # in them, by the classifier
 
 
 class Evaluation:
@@ -113,7 +114,7 @@ class Evaluation:
         report = collector.report(source)
         report["seconds"] = time.perf_counter() - start
         report["images_per_second"] = report["restored"]["images_per_second"]
-        return EvaluationResult(report, collector.rows(), collector.examples())
+        return EvaluationResult(report, collector.rows(), collector.examples(), collector.seen())
 
     def _first_images(self, batches: Iterable[Batch]) -> Iterable[Batch]:
         """The batches up to `images` images; the last one is cut."""
