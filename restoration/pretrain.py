@@ -4,33 +4,36 @@ python -m restoration.pretrain experiment=mnist_digits
 python -m restoration.pretrain -m experiment=mnist_digits seed=0,1,2,3,4,5
 """
 
+import json
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from hydra.utils import instantiate
 from lightning.pytorch import seed_everything
 from lightning.pytorch.loggers import WandbLogger
 from omegaconf import DictConfig
 
-from restoration.classifier import Augmentation, Classifier, Full, Resizing
+from restoration.classifier import Augmentation, Classifier, Full, Resizing, Restored
+from restoration.classifier.model import ENCODER
 from restoration.classifier.size import flops, memory
 from restoration.data.datamodule import RestorationDataModule
 from restoration.errors import UserError
 from restoration.metrics.recognition import recognise
-from restoration.report.confusion import confusion_picture
 from restoration.report.folder import Report
 from restoration.report.table import show
-from restoration.report.write import describe, write_metrics
+from restoration.report.write import describe, write_recognition
+from restoration.run.checkpoint import weights_of
 from restoration.run.command import hydra_command
 from restoration.run.hardware import autocast_dtype
 from restoration.run.job import Run, alone, guarded, make_callbacks, make_trainer, run_job
 from restoration.training.classification import ClassifierModule
+from restoration.training.restored import restored_variants
 from restoration.trust import named
 
 log = logging.getLogger(__name__)
-
-ENCODER = "encoder.safetensors"
 
 
 def pretrain(config: DictConfig) -> Report | None:
@@ -74,8 +77,37 @@ def build(config: dict[str, Any], folder: Path, new: bool = True) -> Run[Classif
     )
     trainer = make_trainer(config, data, make_callbacks(config))
     tell_size(module, data)
+    add_restored(config, data, parts["augmentation"].restored, trainer.strategy.root_device)
     log.info("%s steps, validation every %s", trainer.max_steps, trainer.val_check_interval)
     return Run(config, folder, data, module, trainer)
+
+
+def add_restored(
+    config: dict[str, Any], data: RestorationDataModule, settings: Restored | None, device: torch.device
+) -> None:
+    """Lets restored variants take the place of some training images, if the config asks for it.
+
+    Raises:
+        UserError: `corruption` or `augmentation.restored` is missing beside the other, or as `restored_variants`.
+    """
+    if (settings is None) != (config.get("corruption") is None):
+        raise UserError(
+            "corruption= is the damage of augmentation=restored: give both, such as augmentation=restored "
+            "corruption=photo, or neither"
+        )
+    if settings is None or not settings.share:
+        return
+    files = {name: getattr(settings, name) for name in ("restorer", "hard")}
+    files = {name: None if path is None else str(weights_of(path)) for name, path in files.items()}
+    variants = restored_variants(
+        data,
+        replace(settings, **files),
+        instantiate(config["corruption"]),
+        json.dumps(config["corruption"], sort_keys=True),
+        device,
+        config["trust"],
+    )
+    data.replacements.insert(0, variants)  # extra images have no variants
 
 
 def check_images(
@@ -86,10 +118,10 @@ def check_images(
     resizing: Resizing | None,
 ) -> None:
     """UserError if the classifier cannot see the images as they will come."""
-    if transfer.cached and (augmentation.varies or resizing or data.flip or data.flat_areas):
+    if transfer.cached and (augmentation.varies or resizing or data.flip or data.flat_areas or data.replacements):
         raise UserError(
             "transfer=cached_features sees each image once, as it is: give augmentation=none data.flip=false "
-            "data.flat_areas=0 resizing=null, or use transfer=linear_probe"
+            "data.flat_areas=0 data.extra=null data.extra_share=null resizing=null, or use transfer=linear_probe"
         )
     for progress in (0.0, 1.0):
         side = resizing.side(data.image_size, progress) if resizing else data.image_size
@@ -126,18 +158,15 @@ def evaluate(run: Run[ClassifierModule]) -> Report:
     classifier.write(run.folder / ENCODER)
     dtype = autocast_dtype(run.config["trainer"]["precision"])
     figures, confusions = recognise(classifier, run.data.batches("test", module.device), dtype)
-    figures = {name: None if value != value else value for name, value in figures.items()}  # JSON has no NaN
-    picture = confusion_picture(confusions, classifier.classes)
-    (run.folder / "images").mkdir(exist_ok=True)
-    picture.save(run.folder / "images" / "confusion.png")
     facts = run.facts()
     trained = module.transfer.parameter_groups(module.classifier.model).values()
     facts["trainable"] = sum(parameter.numel() for parameters, _ in trained for parameter in parameters)
+    figures["images_seen"] = facts["images_seen"]
     about = describe(run.config, classifier) | facts
-    report = write_metrics({**figures, "images_seen": facts["images_seen"], "run": about}, run.folder)
+    report, picture = write_recognition(figures, confusions, classifier.classes, about, run.folder)
     for logger in run.trainer.loggers:
         logger.log_metrics(
-            {f"test/{name}": value for name, value in figures.items() if isinstance(value, float)}, steps
+            {f"test/{name}": value for name, value in report.metrics.items() if isinstance(value, float)}, steps
         )
         if isinstance(logger, WandbLogger):
             logger.log_image("test/confusion", [picture])

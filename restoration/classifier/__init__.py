@@ -1,6 +1,7 @@
 """The classifier: any network of timm, how much of it trains, its losses, and the augmentation of its images."""
 
-from restoration.classifier.augmentation import Augmentation
+from restoration.classifier.augmentation import Augmentation, Restored
+from restoration.classifier.ensemble import Ensemble
 from restoration.classifier.loss import Focal
 from restoration.classifier.model import Classifier
 from restoration.classifier.resizing import Resizing
@@ -10,6 +11,7 @@ __all__ = [
     "Augmentation",
     "CachedFeatures",
     "Classifier",
+    "Ensemble",
     "Focal",
     "Full",
     "LayerDecay",
@@ -17,4 +19,5 @@ __all__ = [
     "Lora",
     "Partial",
     "Resizing",
+    "Restored",
 ]

@@ -1,5 +1,6 @@
 """Variations of labelled training images, on their device: crops in batch, torchvision's RandAugment and mixtures."""
 
+from dataclasses import dataclass
 from typing import Annotated
 
 import torch
@@ -7,7 +8,29 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchvision.transforms import v2
 
-from restoration.errors import NotNegative, Range, Share
+from restoration.errors import NFE, Count, NotNegative, Range, Share
+
+
+@dataclass(frozen=True)
+class Restored:
+    """Damaged and restored variants of training images, which keep their labels (`training.restored` makes them).
+
+    Args:
+        share: probability that the variant of an image takes its place.
+        restorer: a checkpoint or run folder; None for the weights that come with the package.
+        nfe: network evaluations of the restorer for an image.
+        hard: checkpoint or run folder of an earlier classifier: only the images that it gets wrong have variants ("Do we
+            need all the synthetic data?", arXiv 2505.21574); None for all images.
+        images: at most so many have variants, drawn at random; None for all.
+        seed: of the damage, the restorer's noise, and this draw.
+    """
+
+    share: Share = 0.3
+    restorer: str | None = None
+    nfe: NFE = 1
+    hard: str | None = None
+    images: Count | None = None
+    seed: Annotated[int, Range(0, 2**32 - 1)] = 0
 
 
 class Augmentation:
@@ -23,6 +46,7 @@ class Augmentation:
         mixup, cutmix: α of the two mixtures with another image of the batch; 0 leaves one out. With both, half of the
             batches get either.
         mixed: share of the batches that are mixed.
+        restored: variants of some images, before all else; None for none.
     """
 
     def __init__(
@@ -33,7 +57,9 @@ class Augmentation:
         mixup: NotNegative = 0.0,
         cutmix: NotNegative = 0.0,
         mixed: Share = 1.0,
+        restored: Restored | None = None,
     ) -> None:
+        self.restored = restored
         self.shift = shift
         self.randomly = v2.RandAugment(operations, magnitude) if operations else None
         self.mixup, self.cutmix, self.mixed = mixup, cutmix, mixed
@@ -41,7 +67,7 @@ class Augmentation:
     @property
     def varies(self) -> bool:
         """Whether it does anything."""
-        return bool(self.shift or self.randomly or self.mixup or self.cutmix)
+        return bool(self.shift or self.randomly or self.mixup or self.cutmix or self.restored)
 
     def __call__(self, images: Tensor, labels: Tensor, classes: int) -> tuple[Tensor, Tensor]:
         """Varied images, and their targets.

@@ -1,6 +1,7 @@
 """An image classifier: what `pretrain` trains, and what `evaluate` asks what it sees."""
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,9 @@ from restoration.backbone.pretrained import Stem, change_stem, create, normalisa
 from restoration.checkpoint_file import broken, read_checkpoint
 from restoration.classifier.transfer import Full, rest
 from restoration.errors import UserError
+
+ENCODER = "encoder.safetensors"
+"""Its weights in the run folder, for restorers."""
 
 PREFIX = "classifier."
 """Of its weights in a checkpoint."""
@@ -32,6 +36,7 @@ class Classifier(nn.Module):
 
     Attributes:
         classes: as the argument.
+        config: the training config, if it was loaded from a checkpoint.
 
     Raises:
         UserError: weights that are not available or do not fit, an option that the model does not take, or no max-pool
@@ -40,6 +45,7 @@ class Classifier(nn.Module):
 
     mean: Tensor
     std: Tensor
+    config: dict[str, Any]
 
     def __init__(
         self,
@@ -58,6 +64,13 @@ class Classifier(nn.Module):
         mean, std = normalisation(name)
         self.register_buffer("mean", mean, persistent=False)
         self.register_buffer("std", std, persistent=False)
+
+    @property
+    def label(self) -> str:
+        """Experiment and name of the run that it comes from, else timm's name; letters, digits and underscores."""
+        run = getattr(self, "config", {}).get("run", {})
+        names = [str(run[key]) for key in ("experiment", "label") if run.get(key)]
+        return re.sub(r"\W+", "_", "_".join(names) or self.name)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits float32 (B, C) from images (B, 3, H, W) in [0, 1]."""
@@ -78,10 +91,10 @@ class Classifier(nn.Module):
     def write(self, path: Path) -> None:
         """Writes the weights as a file that `backbone.encoder.weights` and `model.weights` take.
 
-        Its metadata say with which stem and normalisation they were trained. The file appears complete or not at all.
+        Its metadata say with which stem and normalisation they were trained, and in which run. The file appears complete or not at all.
         """
         part = path.with_name(path.name + ".part")
-        facts = {"model": self.name, "stem": self.stem, "normalisation": written(self.name)}
+        facts = {"model": self.name, "stem": self.stem, "normalisation": written(self.name), "run": self.label}
         save_file({name: value.contiguous().cpu() for name, value in self.model.state_dict().items()}, part, facts)
         os.replace(part, path)
 
@@ -114,4 +127,5 @@ class Classifier(nn.Module):
         except Exception as error:  # missing keys, wrong arguments, other shapes
             reason = f"{type(error).__name__}: {error}".splitlines()[0]
             raise UserError(f"{path}: this version cannot build its classifier ({reason}); give another") from error
+        classifier.config = checkpoint["config"]
         return classifier.to(where).eval()

@@ -10,82 +10,18 @@ import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader
 
 from restoration.batch import Batch
 from restoration.corruption import Corruption
 from restoration.data.augment import flat_areas
 from restoration.data.decode import Source
+from restoration.data.epoch import EpochBatches, Gather
+from restoration.data.extra import Extra, Replacement, extra_images
 from restoration.data.folds import in_folds
 from restoration.data.store import Store, decode_once
 from restoration.errors import Count, Range, Share, UserError, whole_number
-from restoration.keyed import fold, permutation, uniform
-
-
-@dataclass(eq=False)
-class EpochBatches(Sampler[Tensor]):
-    """Batches of row numbers in an order keyed by (seed, epoch), so that a run can resume at any batch.
-
-    Args:
-        size: number of images.
-        batch_size: of all ranks together; an incomplete last batch is dropped.
-        seed: of the order.
-    """
-
-    size: int
-    batch_size: int
-    seed: int
-
-    def __post_init__(self) -> None:
-        self.epoch = 0
-        self._skip: tuple[int, int] | None = None
-
-    def set_epoch(self, epoch: int) -> None:
-        """Called by Lightning before each epoch."""
-        self.epoch = epoch
-
-    def resume(self, epoch: int, batch: int) -> None:
-        """Skip the first batches of this one epoch, which an interrupted run has seen."""
-        self._skip = (epoch, batch)
-
-    def __len__(self) -> int:
-        return self.size // self.batch_size
-
-    def __iter__(self) -> Iterator[Tensor]:
-        order = permutation(self.size, self.seed, "order", self.epoch)
-        first = self._skip[1] if self._skip is not None and self._skip[0] == self.epoch else 0
-        self._skip = None
-        for batch in range(first, len(self)):
-            yield order[batch * self.batch_size : (batch + 1) * self.batch_size]
-
-
-@dataclass(eq=False)
-class _Gather(Dataset[dict[str, Any]]):
-    """Batches of a store: the uint8 images, indices and labels of this rank's part of given rows."""
-
-    store: Store
-    split: str
-    pixels: bool
-    rank: int = 0
-    world: int = 1
-
-    def __getitem__(self, rows: Tensor) -> dict[str, Any]:
-        parts = rows.tensor_split(self.world)
-        place = (sum(map(len, parts[: self.rank])), len(rows)) if self.world > 1 else None
-        rows = parts[self.rank]
-        chosen = rows.numpy()
-        batch: dict[str, Any] = {"split": self.split, "rows": rows, "index": torch.from_numpy(self.store.index[chosen])}
-        batch["place"] = place
-        if self.store.label is not None:
-            batch["label"] = torch.from_numpy(self.store.label[chosen])
-        if self.pixels:
-            self.store.check()
-            # In file order, so that a memory map is read front to back.
-            order = np.argsort(chosen)
-            images = np.empty((len(chosen), *self.store.images.shape[1:]), dtype=np.uint8)
-            images[order] = self.store.images[chosen[order]]
-            batch["images"] = torch.from_numpy(images)
-        return batch
+from restoration.keyed import fold, uniform
 
 
 @dataclass(eq=False, repr=False)
@@ -107,9 +43,12 @@ class RestorationDataModule(LightningDataModule):
             (`augment.flat_areas`), so that not every such area is taken for a hole.
         flip: mirrors half of the training images left to right; false where a mirrored image is another thing.
         folds, fold: a run of a cross-validation, `in_folds`; None for the data set's own splits.
+        extra: folder of more training images, with a folder for each class (`extra_images`); None for none.
+        extra_share: share of the training images whose place is taken by one of these, of the same class.
 
     Attributes:
         classes: names of the classes, in the order of the labels; None without classes. Known after `setup`.
+        replacements: images that take the place of training images, in this order.
 
     Raises:
         UserError: a size is not a whole number, flat_areas is no share, or there is no such device.
@@ -125,6 +64,8 @@ class RestorationDataModule(LightningDataModule):
     flip: bool = True
     folds: Annotated[int, Range(2, 1000)] | None = None
     fold: Annotated[int, Range(0, 999)] | None = None
+    extra: str | None = None
+    extra_share: Share | None = None
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -140,7 +81,10 @@ class RestorationDataModule(LightningDataModule):
             raise UserError(
                 "give both data.folds and data.fold, such as data.folds=5 data.fold=0,1,2,3,4 -m, or neither"
             )
+        if (self.extra is None) != (self.extra_share is None):
+            raise UserError("give both data.extra=FOLDER and data.extra_share=, such as 0.3, or neither")
         self.splits: dict[str, Store] = {}
+        self.replacements: list[Replacement] = []
         self.classes: list[str] | None = None
         self._resident: Tensor | None = None
 
@@ -158,6 +102,9 @@ class RestorationDataModule(LightningDataModule):
         self.splits = self.load_splits()
         if self.folds is not None and self.fold is not None:
             self.splits = in_folds(self.splits, self.folds, self.fold)
+        if self.extra is not None and self.extra_share is not None:
+            self.splits["extra"] = extra_images(Path(self.extra), self.classes, self.image_size)
+            self.replacements.append(Extra(self.splits["extra"], self.extra_share))
         if self.device == "cuda":
             self._resident = torch.from_numpy(np.ascontiguousarray(self.splits["train"].images)).cuda()
 
@@ -175,7 +122,7 @@ class RestorationDataModule(LightningDataModule):
         over = progress.is_last_batch and progress.current.processed == progress.current.ready
         if self.trainer.fit_loop.restarting and not over:
             batches.resume(self.trainer.current_epoch, progress.current.processed)
-        gather = _Gather(store, "train", self._resident is None, rank, world)
+        gather = Gather(store, "train", self._resident is None, rank, world)
         return DataLoader(gather, sampler=batches, batch_size=None)
 
     def _eval_dataloader(self, split: str, rank: int = 0, world: int = 1) -> DataLoader[Any]:
@@ -187,7 +134,7 @@ class RestorationDataModule(LightningDataModule):
                 f"data.eval_batch_size={self.eval_batch_size} and the {len(self.splits[split])} validation images are "
                 f"divided over {world} devices; there must be at least one for each"
             )
-        return DataLoader(_Gather(self.splits[split], split, True, rank, world), sampler=rows, batch_size=None)  # type: ignore[arg-type]
+        return DataLoader(Gather(self.splits[split], split, True, rank, world), sampler=rows, batch_size=None)  # type: ignore[arg-type]
 
     def val_dataloader(self) -> DataLoader[Any]:
         assert self.trainer is not None
@@ -207,10 +154,14 @@ class RestorationDataModule(LightningDataModule):
         else:
             assert self._resident is not None
             pixels = self._resident[batch["rows"]]
-        clean = pixels.permute(0, 3, 1, 2).float().div_(255).contiguous()
-        if batch["split"] == "train":
+        training = batch["split"] == "train"
+        if training:
             assert self.trainer is not None
             keys = fold(self.seed, "train", self.trainer.current_epoch, index.cpu())
+            for replacement in self.replacements:
+                pixels = replacement(pixels, keys, batch["rows"].cpu(), batch["label"].cpu())
+        clean = pixels.permute(0, 3, 1, 2).float().div_(255).contiguous()
+        if training:
             if self.flip:
                 mirrored = (uniform(fold(keys, "flip"), 1)[:, 0] < 0.5).to(clean.device)
                 clean = torch.where(mirrored[:, None, None, None], clean.flip(-1), clean)
@@ -221,7 +172,7 @@ class RestorationDataModule(LightningDataModule):
             untouched = torch.zeros_like(clean[:, :1], dtype=torch.bool), torch.zeros_like(clean[:, 0, 0, 0])
             return Batch(clean, clean, *untouched, index, batch.get("label"), None, batch["place"])
         degraded, mask, severity = self.corruption(clean, keys)
-        kind = None if batch["split"] == "train" else self.corruption.kinds(keys, (clean.shape[-2], clean.shape[-1]))
+        kind = None if training else self.corruption.kinds(keys, (clean.shape[-2], clean.shape[-1]))
         return Batch(clean, degraded, mask, severity, index, batch.get("label"), kind, batch["place"])
 
 

@@ -13,7 +13,7 @@ from torchmetrics.classification import MulticlassAccuracy, MulticlassCalibratio
 from torchmetrics.functional.classification import multiclass_auroc, multiclass_confusion_matrix
 
 from restoration.batch import Batch
-from restoration.classifier import Classifier
+from restoration.classifier import Classifier, Ensemble
 from restoration.errors import UserError
 from restoration.metrics.bootstrap import bootstrap_mean
 
@@ -38,7 +38,7 @@ def recognition_metrics(classes: int, prefix: str = "") -> MetricCollection:
 
 
 @torch.no_grad()
-def recognised(classifier: Classifier, images: Tensor, batch: Batch) -> Tensor:
+def recognised(classifier: Classifier | Ensemble, images: Tensor, batch: Batch) -> Tensor:
     """Which of the images (B, 3, H, W) in [0, 1] the classifier gives the batch's label: float32 (B,) of 0 and 1."""
     return (classifier(images.float().clamp(0, 1)).argmax(dim=1) == batch.label).float()
 
@@ -61,9 +61,9 @@ def auroc(probabilities: Tensor, labels: Tensor) -> float:
 
 @torch.no_grad()
 def recognise(
-    classifier: Classifier, batches: Iterable[Batch], dtype: torch.dtype | None = None
+    classifier: Classifier | Ensemble, batches: Iterable[Batch], dtype: torch.dtype | None = None
 ) -> tuple[dict[str, Any], Tensor]:
-    """The metrics of a classifier on the clean images, and its confusions.
+    """The metrics of a classifier, or of several as one, on the clean images, and its confusions.
 
     Args:
         classifier: in eval mode, on the device of the batches.
@@ -79,7 +79,7 @@ def recognise(
     """
     start = time.perf_counter()
     answers, truths = [], []
-    metrics = recognition_metrics(len(classifier.classes)).to(classifier.mean.device)
+    metrics = recognition_metrics(len(classifier.classes)).to(next(classifier.parameters()).device)
     for batch in batches:
         assert batch.label is not None
         with torch.autocast(batch.clean.device.type, dtype, enabled=dtype is not None):

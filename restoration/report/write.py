@@ -1,15 +1,17 @@
 """The files of an evaluation."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
-from torch import nn
+from torch import Tensor, nn
 from torchvision.transforms.functional import center_crop
 
 from restoration.metrics.evaluation import EvaluationResult
 from restoration.metrics.pictures import picture_grid
+from restoration.report.confusion import confusion_picture
 from restoration.report.curves import nfe_curve
 from restoration.report.folder import Report
 from restoration.report.seen import seen_picture
@@ -41,6 +43,27 @@ def write_results(result: EvaluationResult, run: dict[str, Any], folder: Path) -
     return write_metrics(metrics, folder)
 
 
+def write_recognition(
+    figures: dict[str, Any], confusions: Tensor, classes: Sequence[str], run: dict[str, Any], folder: Path
+) -> tuple[Report, Image.Image]:
+    """Writes metrics.json and images/confusion.png of a classifier.
+
+    Args:
+        figures, confusions: as `recognise` gives them.
+        classes: their names.
+        run: as in `write_results`.
+        folder: of the files.
+
+    Returns:
+        The report, and the picture.
+    """
+    picture = confusion_picture(confusions, classes)
+    (folder / "images").mkdir(parents=True, exist_ok=True)
+    picture.save(folder / "images" / "confusion.png")
+    plain = {name: None if value != value else value for name, value in figures.items()}  # JSON has no NaN
+    return write_metrics({**plain, "run": run}, folder), picture
+
+
 def write_metrics(metrics: dict[str, Any], folder: Path) -> Report:
     """Writes metrics.json."""
     part = folder / "metrics.json.part"
@@ -64,12 +87,13 @@ def _write_samples(result: EvaluationResult, folder: Path) -> None:
 
 def describe(config: dict[str, Any], network: nn.Module) -> dict[str, Any]:
     """What a table needs to know about a run."""
-    corruption = config.get("corruption") or {}
+    restores = "model" not in config  # a classifier is evaluated on clean images, whatever it was trained on
+    corruption = config.get("corruption") or {} if restores else {}
     return {
         "experiment": config["run"]["experiment"],
         "name": config["run"]["label"],
         **{name: corruption[name] for name in ("strength", "severity") if name in corruption},
-        "corruption": config["run"]["corruption"],
+        "corruption": config["run"]["corruption"] if restores else None,
         "data": config["run"]["data"],
         "image_size": config["data"]["image_size"],
         **{name: config[name] for name in ("sampler", "model") if name in config},

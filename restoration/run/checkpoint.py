@@ -81,7 +81,7 @@ def check_places(config: dict[str, Any], folder: Path | None = None) -> None:
     """
     overrides = Overrides()
     for key, value in leaves(config):
-        name, data = key.rpartition(".")[2], key == "data.root"
+        name, data = key.rpartition(".")[2], key in ("data.root", "data.extra")
         if not (data or (folder and name in _WRITES)) or not isinstance(value, str) or overrides.given(key):
             continue
         place = Path(value).resolve()
@@ -103,23 +103,49 @@ def open_checkpoint(config: DictConfig) -> tuple[Restorer, dict[str, Any], Resto
         raise UserError(
             f"{config.checkpoint}: its config lacks {', '.join(missing)}; give a checkpoint that training wrote"
         )
+    _change(trained, config, ("data", "corruption", "sampler"))
+    restorer.sampler = instantiate(trained["sampler"])
+    return restorer, trained, _open_data(trained, instantiate(trained["corruption"]))
+
+
+def open_data(trained: dict[str, Any], config: DictConfig) -> RestorationDataModule:
+    """The clean images that a classifier's training config names, with the changes of the group data.
+
+    Args:
+        trained: the config, in plain containers; its data become the changed ones.
+        config: of the command.
+
+    Raises:
+        UserError: as `open_checkpoint`.
+    """
+    _change(trained, config, ("data",))
+    return _open_data(trained, None)
+
+
+def _change(trained: dict[str, Any], config: DictConfig, groups: tuple[str, ...]) -> None:
+    """Changes groups of a training config as the command asks."""
     # Another data set is loaded at the size of the training, unless another is given; its file's `${seed}` is train's.
     for key in {"image_size", "seed"} & set(config.data if "_target_" in config.data else ()):
         if not Overrides().given(f"data.{key}"):
             config.data[key] = trained["data"][key]
     for key in OmegaConf.missing_keys(config.data):
         raise UserError(f"{key} is missing; give {key}=…")
-    for group in ("data", "corruption"):
+    for group in set(groups) & {"data", "corruption"}:
         if "_target_" in config[group]:
             trained["run"][group] = HydraConfig.get().runtime.choices[group]
-    for group in ("data", "corruption", "sampler"):
+    for group in groups:
         trained[group] = changed(trained[group], config[group], group)
     check_values(trained)
     check_places(trained)
-    restorer.sampler = instantiate(trained["sampler"])
-    data: RestorationDataModule = instantiate(trained["data"], corruption=instantiate(trained["corruption"]))
+
+
+def _open_data(trained: dict[str, Any], corruption: Any) -> RestorationDataModule:
+    own = {
+        key: value for key, value in trained["data"].items() if not key.startswith("extra")
+    }  # those are for training
+    data: RestorationDataModule = instantiate(own, corruption=corruption)
     data.prepare_data()
-    return restorer, trained, data
+    return data
 
 
 def self_contained(config: dict[str, Any]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import importlib
 import inspect
 import logging
 import os
+import re
 import traceback
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
@@ -39,7 +40,7 @@ _VALUES: dict[str, Any] = {
         "init": str | None,
     },
     **{"validations": Count, "budget": {"images": Count}, "checkpoint": str | None, "output": str | None, "tune": bool},
-    "classifier": str | None,
+    "classifier": str | list[str] | None,
     "regularisation": {"l1": NotNegative, **dict.fromkeys(_RATES, Share)},
     **{"split": Literal["test", "selection"], "device": str, "overwrite": bool, "nfe": NFE | None, "images": Count},
     **{"reference": NFE, "frechet": {"model": str | None, "weights": str | None, "stem": str | None}},
@@ -57,7 +58,8 @@ _VALUES: dict[str, Any] = {
 # Keys that hold a file or a folder.
 PATHS = (
     *("checkpoint", "classifier", "init", "input", "output", "mask", "frechet.weights"),
-    *("data.root", "source.restorer.path", "backbone.encoder.weights", "model.weights"),
+    *("data.root", "data.extra", "source.restorer.path", "backbone.encoder.weights", "model.weights"),
+    *("augmentation.restored.restorer", "augmentation.restored.hard"),
 )
 
 
@@ -72,14 +74,21 @@ def allow_any_key(arguments: list[str]) -> list[str]:
 
     def permit(argument: str) -> str:
         key, equals, value = argument.partition("=")
-        if key.lstrip("+") in PATHS and not sweep and value not in ("", "null", "???") and value[0] not in "'\"":
-            argument = f"{key}={QuotedString(os.path.expanduser(value), Quote.single).with_quotes()}"
+        if key.lstrip("+") in PATHS and not sweep and value not in ("", "null", "???"):
+            several = key == "classifier" and value.startswith("[") and value.endswith("]")
+            parts = re.findall(r"'[^']*'|\"[^\"]*\"|[^,]+", value[1:-1]) if several else [value]
+            words = ",".join(part if part[0] in "'\"" else _quoted(part) for part in map(str.strip, parts) if part)
+            argument = f"{key}=[{words}]" if several else f"{key}={words}"
         dotted = "." in key and "/" not in key and "@" not in key
         if equals and dotted and key[0].isalpha() and not key.startswith("hydra."):
             return f"++{argument}"
         return argument
 
     return [permit(argument) for argument in arguments]
+
+
+def _quoted(path: str) -> str:
+    return QuotedString(os.path.expanduser(path), Quote.single).with_quotes()
 
 
 def reference_config() -> DictConfig:

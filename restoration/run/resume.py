@@ -36,8 +36,9 @@ _FIXED = (
     *("callbacks.staged_unfreezing", "trainer.accumulate_grad_batches"),
 )
 _FREE = (
-    *("data.root", "data.device", "data.eval_batch_size"),
+    *("data.root", "data.device", "data.eval_batch_size", "data.extra"),
     *("backbone.encoder.weights", "model.weights", "source.restorer.path"),
+    *("augmentation.restored.restorer", "augmentation.restored.hard"),
 )
 # Derived from the length of the run, which may change.
 _ENDS = ("max_steps", "max_epochs", "max_time")

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from restoration.data.datamodule import EpochBatches
+from restoration.data.epoch import EpochBatches
 
 
 def epoch(batches: EpochBatches, number: int = 0) -> list[torch.Tensor]:
