@@ -15,6 +15,7 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
+from restoration.backbone.pretrained import facts_of
 from restoration.classifier import Classifier, Ensemble
 from restoration.classifier.ensemble import shown_classes
 from restoration.data.datamodule import RestorationDataModule
@@ -46,9 +47,11 @@ def _distance(own: dict[str, Any] | None, asked: DictConfig) -> FrechetDistance 
     None if such features are not available; that is a UserError if any change was asked for.
     """
     changes: dict[str, Any] = {str(key): value for key, value in asked.items() if value is not None}
-    if own is None and changes and None in asked.values():
-        raise UserError("the run has no encoder of its own: give frechet.model, frechet.weights and frechet.stem")
+    facts = facts_of(Path(str(asked.weights)))  # what a file of pretrain says need not be given
+    own = {**(own or {}), **{key: facts[key] for key in ("model", "stem") if key in facts}} or None
     encoder = {**(own or {}), **changes} or None
+    if changes and not {"model", "weights", "stem"} <= (encoder or {}).keys():
+        raise UserError("the run has no encoder of its own: give frechet.model, frechet.weights and frechet.stem")
     try:
         distance = encoder_distance(encoder)
         if distance is None and changes:

@@ -91,7 +91,8 @@ class Classifier(nn.Module):
     def write(self, path: Path) -> None:
         """Writes the weights as a file that `backbone.encoder.weights` and `model.weights` take.
 
-        Its metadata say with which stem and normalisation they were trained, and in which run. The file appears complete or not at all.
+        Its metadata say with which stem and normalisation they were trained, and in which run. The file appears
+        complete or not at all.
         """
         part = path.with_name(path.name + ".part")
         facts = {"model": self.name, "stem": self.stem, "normalisation": written(self.name), "run": self.label}

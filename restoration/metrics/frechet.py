@@ -1,7 +1,7 @@
 """Fréchet and perceptual distance of images, over the features of a network that gives the distances their name.
 
-The Fréchet distance is biased: it falls with the number of images, by more than the width of its interval, until there are
-many times more images than features. Compare only distances of the same number of images.
+The Fréchet distance is biased: it falls with the number of images, by more than the width of its interval, until there
+are many times more images than features. Compare only distances of the same number of images.
 """
 
 from collections.abc import Sequence

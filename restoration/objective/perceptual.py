@@ -11,7 +11,7 @@ from restoration.objective.errors import PixelError
 class PerceptualError(nn.Module, PixelError):
     """`perceptual_distance` over an encoder.
 
-    The encoder is fixed. A Fréchet or perceptual distance over the same encoder is no evidence for a restorer trained with it.
+    The encoder is fixed. A distance over the same encoder is no evidence for a restorer trained with it.
 
     Args:
         encoder: with pretrained weights; random ones measure little more than pixels.
