@@ -125,4 +125,6 @@ def test_each_network_has_its_own_distances():
         clean_features = collector._clean_features[network.name]
         table = identity.frechet_table(network.name, clean_features)
         assert table[network.name] > 1e-6
-        assert collector.methods[1].frechet_table(network.name, clean_features)[network.name] < 1e-3 * table[network.name]
+        assert (
+            collector.methods[1].frechet_table(network.name, clean_features)[network.name] < 1e-3 * table[network.name]
+        )
