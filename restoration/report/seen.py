@@ -41,7 +41,9 @@ def seen_picture(examples: dict[str, Tensor], seen: Seen) -> Image.Image:
                 axes.set_title(title, fontsize=10)
             if not column:
                 axes.set_ylabel(f"class {_short(seen.classes[label])}", fontsize=9)
-    bar = figure.colorbar(ScalarMappable(cmap=EVIDENCE), ax=grid, location="bottom", aspect=40, pad=0.01, shrink=0.8)
+    # A colour bar does not draw transparent colours as a picture does: these are the same on white.
+    opaque = LinearSegmentedColormap.from_list("opaque", ["white", (1, 0.64, 0.2)])
+    bar = figure.colorbar(ScalarMappable(cmap=opaque), ax=grid, location="bottom", aspect=40, pad=0.01, shrink=0.8)
     bar.set_label("evidence for the answer (Grad-CAM), 1: the most in an image", fontsize=9)
     file = io.BytesIO()
     figure.savefig(file, format="png")
