@@ -146,7 +146,8 @@ def check_facts(path: Path, model: str, stem: str) -> None:
     Raises:
         UserError: what differs.
     """
-    facts = facts_of(path)
+    if not (facts := facts_of(path)):
+        return
     if facts.get("stem", stem) != stem:
         raise UserError(
             f"encoder weights {path} were trained with stem={facts['stem']}; give backbone.encoder.stem={facts['stem']}"
