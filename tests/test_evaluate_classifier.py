@@ -63,14 +63,14 @@ def test_top1_of_clean_degraded_and_restored(
 
 
 def test_distances_over_the_classifier_and_where_it_sees_its_answers(
-    trained: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    trained: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
     monkeypatch.chdir(trained)
     few = ["output=seen", "evaluation.images=4", "evaluation.nfe=[1]", "evaluation.spread_samples=0"]
     names = ("frechet_mnist_digits_run", "perceptual_mnist_digits_run")
     monkeypatch.setitem(sys.modules, "pytorch_grad_cam", None)
     assert run_command(evaluate.main, CHECKPOINT, CLASSIFIER, *few) == 0
-    assert "pip install 'restoration[cam]'" in capsys.readouterr().err
+    assert "pip install 'restoration[cam]'" in caplog.text
     assert not (trained / "seen/images/grad_cam.png").exists()
     metrics = json.loads((trained / "seen/metrics.json").read_text())
     assert all(metrics[kind][name] > 0 for name in names for kind in ("identity", "restored"))
