@@ -15,6 +15,7 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
+from restoration.backbone.pretrained import facts_of
 from restoration.classifier import Classifier, Ensemble
 from restoration.classifier.ensemble import shown_classes
 from restoration.data.datamodule import RestorationDataModule
@@ -46,9 +47,11 @@ def _distance(own: dict[str, Any] | None, asked: DictConfig) -> FrechetDistance 
     None if such features are not available; that is a UserError if any change was asked for.
     """
     changes: dict[str, Any] = {str(key): value for key, value in asked.items() if value is not None}
-    if own is None and changes and None in asked.values():
-        raise UserError("the run has no encoder of its own: give frechet.model, frechet.weights and frechet.stem")
+    facts = facts_of(Path(str(asked.weights)))  # what a file of pretrain says need not be given
+    own = {**(own or {}), **{key: facts[key] for key in ("model", "stem") if key in facts}} or None
     encoder = {**(own or {}), **changes} or None
+    if changes and not {"model", "weights", "stem"} <= (encoder or {}).keys():
+        raise UserError("the run has no encoder of its own: give frechet.model, frechet.weights and frechet.stem")
     try:
         distance = encoder_distance(encoder)
         if distance is None and changes:
@@ -81,15 +84,20 @@ def _judge(members: list[Classifier], config: DictConfig, data: RestorationDataM
     """
     if not members:
         return None
-    judge = members[0] if len(members) == 1 else Ensemble(members)
+    together = members[0] if len(members) == 1 else Ensemble(members)
     if data.classes is None:
         raise UserError(f"classifier={config.classifier}: the data have no classes; leave it out, or give other data=")
-    if data.classes != judge.classes:
-        known, shown = map(shown_classes, (judge.classes, data.classes))
+    if data.classes != together.classes:
+        known, shown = map(shown_classes, (together.classes, data.classes))
         raise UserError(
             f"classifier={config.classifier} knows {known} classes, and the data have {shown}; give another"
         )
-    return judge
+    return together
+
+
+def judge(config: DictConfig, data: RestorationDataModule, device: torch.device) -> Classifier | Ensemble | None:
+    """What judges restored images: the classifiers of the config, as `_judge` has them."""
+    return _judge(_classifiers(config, device), config, data)
 
 
 def _check_one_set(members: list[Classifier], trained: dict[str, Any]) -> None:
@@ -128,14 +136,14 @@ def recognition(config: DictConfig) -> Report:
     trained = {**members[0].config, "run": {**members[0].config["run"]}}
     data = open_data(trained, config)
     _check_one_set(members, trained)
-    judge = _judge(members, config, data)
-    assert judge is not None
+    together = _judge(members, config, data)
+    assert together is not None
     precision = resolve_precision(config.precision or trained["trainer"]["precision"], device.type)
-    figures, confusions = recognise(judge, data.batches(config.split, device), autocast_dtype(precision))
-    run = describe(trained, judge) | {"checkpoint": places, "split": config.split, "precision": str(precision)}
+    figures, confusions = recognise(together, data.batches(config.split, device), autocast_dtype(precision))
+    run = describe(trained, together) | {"checkpoint": places, "split": config.split, "precision": str(precision)}
     if len(places) > 1:
         run |= {"name": f"{len(places)} classifiers", "seed": None}
-    return write_recognition(figures, confusions, judge.classes, run, output_folder(output))[0]
+    return write_recognition(figures, confusions, together.classes, run, output_folder(output))[0]
 
 
 def _run_folder(checkpoint: Path) -> Path:
@@ -169,10 +177,12 @@ def evaluate(config: DictConfig) -> tuple[Report, list[str]]:
     for key, value in trained["evaluation"].items() if "evaluation" not in given.keys else ():
         if not given.given(f"evaluation.{key}"):  # as at the end of the run
             config.evaluation[key] = value
+    if config.classifier is None and Path(str(trained.get("classifier"))).exists():
+        config.classifier = trained["classifier"]
     frechet = _distance(trained["backbone"].get("encoder"), config.frechet)
     device = restorer.device
     precision = resolve_precision(config.precision or trained["trainer"]["precision"], device.type)
-    judges = {"frechet": frechet, "classifier": _judge(_classifiers(config, device), config, data)}
+    judges = {"frechet": frechet, "classifier": judge(config, data, device)}
     evaluation = instantiate(config.evaluation, **judges, dtype=autocast_dtype(precision))
     output_folder(output)
     if config.tune:

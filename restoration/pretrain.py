@@ -17,6 +17,7 @@ from lightning.pytorch.loggers import WandbLogger
 from omegaconf import DictConfig
 
 from restoration.classifier import Augmentation, Classifier, Full, Resizing, Restored
+from restoration.classifier.model import ENCODER
 from restoration.classifier.size import flops, memory
 from restoration.data.datamodule import RestorationDataModule
 from restoration.errors import UserError
@@ -33,8 +34,6 @@ from restoration.training.restored import restored_variants
 from restoration.trust import named
 
 log = logging.getLogger(__name__)
-
-ENCODER = "encoder.safetensors"
 
 
 def pretrain(config: DictConfig) -> Report | None:

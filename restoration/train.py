@@ -10,20 +10,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from hydra.utils import instantiate
 from lightning.pytorch import seed_everything
 from lightning.pytorch.loggers import WandbLogger
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from restoration.callbacks import ImageQuality
 from restoration.callbacks.image_grid import log_samples
 from restoration.data.datamodule import RestorationDataModule
 from restoration.errors import UserError
+from restoration.evaluate import judge
 from restoration.metrics.evaluation import Evaluation
 from restoration.metrics.frechet import encoder_distance
 from restoration.report.folder import Report
 from restoration.report.table import show
-from restoration.report.write import describe, write_results
+from restoration.report.write import SEEN, describe, write_results
 from restoration.restorer import Restorer
 from restoration.run.checkpoint import initialize, self_contained
 from restoration.run.command import hydra_command
@@ -73,7 +75,9 @@ def build(config: dict[str, Any], folder: Path, new: bool = True) -> RestorerRun
     )
     frechet = encoder_distance(config["backbone"].get("encoder"))
     dtype = autocast_dtype(config["trainer"]["precision"])
-    evaluation = instantiate(config["evaluation"], frechet=frechet, dtype=dtype)
+    asked = OmegaConf.create({name: config.get(name) for name in ("classifier", "trust")})  # older runs have none
+    judges = {"frechet": frechet, "classifier": judge(asked, data, torch.device("cpu"))}
+    evaluation = instantiate(config["evaluation"], **judges, dtype=dtype)
     callbacks = make_callbacks(config)
     for callback in callbacks:
         if isinstance(callback, ImageQuality):
@@ -89,6 +93,8 @@ def evaluate(run: RestorerRun) -> Report:
     """The evaluation that a run ends with, of its best weights; written to its folder and its loggers."""
     module, steps = run.module, run.trainer.global_step
     restorer = Restorer.load(run.best(), module.device, named(module.config))
+    if run.evaluation.classifier is not None:
+        run.evaluation.classifier.to(module.device)
     result = run.evaluation(restorer, run.data.batches("test", module.device))
     report = write_results(result, describe(run.config, restorer) | run.facts(), run.folder)
     for logger in run.trainer.loggers:
@@ -96,6 +102,8 @@ def evaluate(run: RestorerRun) -> Report:
         if isinstance(logger, WandbLogger):
             shown = result.rows[: len(result.examples["clean"])]
             log_samples(logger, "test", result.examples, [row["index"] for row in shown], steps)
+            if result.seen is not None:
+                logger.log_image("test/grad_cam", [str(run.folder / "images" / SEEN)], steps)
             for row in _by_severity(result.report):
                 logger.log_metrics(row, step=steps)
         logger.save()

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -59,6 +60,46 @@ def test_top1_of_clean_degraded_and_restored(
     for pick in (lambda g: g["clean"], lambda g: g["identity"], lambda g: g["by_nfe"][0]):
         assert sum(group["n"] * pick(group)["top1"] for group in groups) / 40 == pytest.approx(pick(metrics)["top1"])
     assert "top1" not in metrics["classical"]["mean_fill"]
+
+
+def test_distances_over_the_classifier_and_where_it_sees_its_answers(
+    trained: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    monkeypatch.chdir(trained)
+    few = ["output=seen", "evaluation.images=4", "evaluation.nfe=[1]", "evaluation.spread_samples=0"]
+    names = ("frechet_mnist_digits_run", "perceptual_mnist_digits_run")
+    monkeypatch.setitem(sys.modules, "pytorch_grad_cam", None)
+    assert run_command(evaluate.main, CHECKPOINT, CLASSIFIER, *few) == 0
+    assert "pip install 'restoration[cam]'" in caplog.text
+    assert not (trained / "seen/images/grad_cam.png").exists()
+    metrics = json.loads((trained / "seen/metrics.json").read_text())
+    assert all(metrics[kind][name] > 0 for name in names for kind in ("identity", "restored"))
+    monkeypatch.undo()
+    monkeypatch.chdir(trained)
+    pytest.importorskip("pytorch_grad_cam")
+    assert run_command(evaluate.main, CHECKPOINT, CLASSIFIER, *few, "overwrite=true") == 0
+    picture = np.asarray(Image.open(trained / "seen/images/grad_cam.png")).astype(int)
+    orange = (picture[..., 0] - picture[..., 2] > 100) & (picture[..., 1] < picture[..., 0])
+    assert min(picture.shape[:2]) > 300 and orange.any()
+    # The file of the run gives the same distances under the same names, and says which network it is.
+    own = "frechet.weights=outputs/mnist_digits/run/encoder.safetensors"
+    assert run_command(evaluate.main, CHECKPOINT, own, *few, "overwrite=true") == 0
+    again = json.loads((trained / "seen/metrics.json").read_text())
+    for name in names:
+        assert again["identity"][name] == pytest.approx(metrics["identity"][name], rel=1e-3)
+
+
+def test_a_training_ends_with_the_judgement_of_its_classifier(trained: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(trained)
+    judged = [*RESTORER, *QUICK, "evaluation.nfe=[1]", "evaluation.images=4", CLASSIFIER, "name=judged"]
+    assert run_command(train.main, "experiment=blur_erase", *judged) == 0
+    place = Path("outputs/blur_erase/judged")
+    metrics = json.loads((place / "metrics.json").read_text())
+    assert {"top1", "perceptual_mnist_digits_run"} <= metrics["restored"].keys()
+    # Its evaluation is repeated with the same classifier.
+    assert run_command(evaluate.main, f"checkpoint={place}") == 0
+    again = json.loads((place / "evaluation/metrics.json").read_text())
+    assert again["restored"]["top1"] == metrics["restored"]["top1"]
 
 
 def test_images_without_damage_are_recognised_as_clean(trained: Path, monkeypatch: pytest.MonkeyPatch):

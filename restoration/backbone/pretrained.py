@@ -127,6 +127,17 @@ def _fill(model: nn.Module, path: Path, name: str) -> None:
     model.load_state_dict({key: state[other] for key, other in theirs.items() if key not in unfit}, strict=False)
 
 
+def facts_of(path: Path) -> dict[str, str]:
+    """What a file of `Classifier.write` says of itself: model, stem, normalisation and run; nothing of other files."""
+    if path.suffix != ".safetensors" or not path.is_file():
+        return {}
+    try:
+        with safe_open(path, "pt") as file:
+            return file.metadata() or {}
+    except Exception:  # `_read_state` says that it is damaged
+        return {}
+
+
 def check_facts(path: Path, model: str, stem: str) -> None:
     """Refuses a file that says it was trained with another stem or normalisation than it would be used with.
 
@@ -135,12 +146,7 @@ def check_facts(path: Path, model: str, stem: str) -> None:
     Raises:
         UserError: what differs.
     """
-    if path.suffix != ".safetensors" or not path.is_file():
-        return
-    try:
-        with safe_open(path, "pt") as file:
-            facts = file.metadata() or {}
-    except Exception:  # `_read_state` says that it is damaged
+    if not (facts := facts_of(path)):
         return
     if facts.get("stem", stem) != stem:
         raise UserError(

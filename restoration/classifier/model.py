@@ -1,6 +1,7 @@
 """An image classifier: what `pretrain` trains, and what `evaluate` asks what it sees."""
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,9 @@ from restoration.backbone.pretrained import Stem, change_stem, create, normalisa
 from restoration.checkpoint_file import broken, read_checkpoint
 from restoration.classifier.transfer import Full, rest
 from restoration.errors import UserError
+
+ENCODER = "encoder.safetensors"
+"""Its weights in the run folder, for restorers."""
 
 PREFIX = "classifier."
 """Of its weights in a checkpoint."""
@@ -61,6 +65,13 @@ class Classifier(nn.Module):
         self.register_buffer("mean", mean, persistent=False)
         self.register_buffer("std", std, persistent=False)
 
+    @property
+    def label(self) -> str:
+        """Experiment and name of the run that it comes from, else timm's name; letters, digits and underscores."""
+        run = getattr(self, "config", {}).get("run", {})
+        names = [str(run[key]) for key in ("experiment", "label") if run.get(key)]
+        return re.sub(r"\W+", "_", "_".join(names) or self.name)
+
     def forward(self, images: Tensor) -> Tensor:
         """Logits float32 (B, C) from images (B, 3, H, W) in [0, 1]."""
         return self.model((images - self.mean) / self.std).float()
@@ -80,10 +91,11 @@ class Classifier(nn.Module):
     def write(self, path: Path) -> None:
         """Writes the weights as a file that `backbone.encoder.weights` and `model.weights` take.
 
-        Its metadata say with which stem and normalisation they were trained. The file appears complete or not at all.
+        Its metadata say with which stem and normalisation they were trained, and in which run. The file appears
+        complete or not at all.
         """
         part = path.with_name(path.name + ".part")
-        facts = {"model": self.name, "stem": self.stem, "normalisation": written(self.name)}
+        facts = {"model": self.name, "stem": self.stem, "normalisation": written(self.name), "run": self.label}
         save_file({name: value.contiguous().cpu() for name, value in self.model.state_dict().items()}, part, facts)
         os.replace(part, path)
 

@@ -1,14 +1,21 @@
 """The results of all methods in an evaluation, and the report on them."""
 
+import logging
 import math
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from restoration.backbone.perceptual import perceptual_distance
 from restoration.batch import Batch
 from restoration.classifier import Classifier, Ensemble
+from restoration.classifier.grad_cam import ClassMaps, class_maps
+from restoration.errors import UserError
 from restoration.metrics.bootstrap import bootstrap_mean, jackknife
 from restoration.metrics.frechet import FrechetDistance, GroupedStatistics, frechet_distance, frechet_left_out
 from restoration.metrics.image import gradient_energy, measure
@@ -25,6 +32,8 @@ from restoration.metrics.summary import (
     summary,
 )
 
+log = logging.getLogger(__name__)
+
 EXAMPLES = 8  # images in grid.png
 
 
@@ -37,31 +46,48 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+@dataclass
+class Seen:
+    """What a classifier sees in the examples of an evaluation."""
+
+    maps: dict[str, ClassMaps]  # for each column of grid.png
+    labels: list[int]  # of the rows of grid.png
+    classes: list[str]
+
+
 class MethodResults:
-    """Metrics of every image and sample, and their features if there is a Fréchet distance."""
+    """Metrics of every image and sample, and their features for the Fréchet distances."""
 
     def __init__(self) -> None:
         self._samples: list[list[dict[str, Tensor]]] = []
-        self._features: list[GroupedStatistics] = []
+        self._features: dict[str, list[GroupedStatistics]] = defaultdict(list)
         self._first_images: list[dict[str, Tensor]] = []
 
     def add(
         self,
         samples: list[Tensor],
         batch: Batch,
-        frechet: FrechetDistance | None,
+        distances: Sequence[FrechetDistance] = (),
+        clean: Sequence[list[Tensor]] = (),
         classifier: Classifier | Ensemble | None = None,
     ) -> None:
-        """Measures the outputs (B, 3, H, W) for a batch, the same number of samples for every batch."""
+        """Measures the outputs (B, 3, H, W) for a batch, the same number of samples for every batch.
+
+        `clean` are the feature maps of the clean images for each of the distances.
+        """
         for number, images in enumerate(samples):
             if number == len(self._samples):
                 self._samples.append([])
-                self._features.append(GroupedStatistics())
-            self._samples[number].append(measure(images, batch.clean, batch.mask))
+            figures = measure(images, batch.clean, batch.mask)
             if classifier is not None:
-                self._samples[number][-1]["top1"] = recognised(classifier, images, batch)
-            if frechet is not None:
-                self._features[number].update(frechet.features(images), batch.index)
+                figures["top1"] = recognised(classifier, images, batch)
+            for distance, wanted in zip(distances, clean, strict=True):
+                maps = distance.maps(images)
+                figures[distance.perceptual] = perceptual_distance(maps, wanted)
+                if number == len(self._features[distance.name]):
+                    self._features[distance.name].append(GroupedStatistics())
+                self._features[distance.name][number].update(distance.pooled(maps), batch.index)
+            self._samples[number].append(figures)
 
     def add_first_images(self, metrics: dict[str, Tensor]) -> None:
         """Adds metrics that are measured on the first images only."""
@@ -92,9 +118,9 @@ class MethodResults:
         from which the interval of a difference to another run follows. With several samples also the distance of each.
         """
         whole = clean.joined()
-        distances = [frechet_distance(sample.joined(), whole) for sample in self._features]
+        distances = [frechet_distance(sample.joined(), whole) for sample in self._features[name]]
         table: dict[str, Any] = {name: float(np.mean(distances))}
-        left_out = frechet_left_out(self._features, clean)
+        left_out = frechet_left_out(self._features[name], clean)
         if left_out is not None:
             table |= {f"{name}_ci": list(jackknife(table[name], left_out)), f"{name}_left_out": left_out}
         if len(distances) > 1:
@@ -107,8 +133,8 @@ class Collector:
 
     Args:
         nfe: the NFE of the restored images; each is one method.
-        baselines: names of the methods that fill the hole. They have no Fréchet distance.
-        frechet: None leaves the distance out.
+        baselines: names of the methods that fill the hole. They have no distances.
+        distances: Fréchet and perceptual distance to the clean images over each network.
         classifier: adds `top1`, the share of images that it knows; None leaves it out. The baselines have none.
     """
 
@@ -116,24 +142,26 @@ class Collector:
         self,
         nfe: list[int],
         baselines: list[str],
-        frechet: FrechetDistance | None,
+        distances: Sequence[FrechetDistance] = (),
         classifier: Classifier | Ensemble | None = None,
     ) -> None:
-        self.nfe, self.baselines, self.frechet, self.classifier = nfe, baselines, frechet, classifier
+        self.nfe, self.baselines, self.distances, self.classifier = nfe, baselines, distances, classifier
         self.n = 0
         self.methods: dict[Any, MethodResults] = {name: MethodResults() for name in ("identity", *baselines, *nfe)}
-        self._clean_features = GroupedStatistics()
+        self._clean_features = {distance.name: GroupedStatistics() for distance in distances}
         self._images: list[dict[str, Tensor]] = []
         self._kinds: list[str] = []
         self._examples: dict[str, list[Tensor]] = {}
+        self._labels: list[int] = []
 
     def add(self, batch: Batch, outputs: dict[Any, list[Tensor]]) -> None:
         """Adds a batch and the outputs for it: method -> samples (B, 3, H, W)."""
+        clean = [distance.maps(batch.clean) for distance in self.distances]
         for method, samples in outputs.items():
-            judges = (None, None) if method in self.baselines else (self.frechet, self.classifier)
+            judges = () if method in self.baselines else (self.distances, clean, self.classifier)
             self.methods[method].add(samples, batch, *judges)
-        if self.frechet is not None:
-            self._clean_features.update(self.frechet.features(batch.clean), batch.index)
+        for distance, maps in zip(self.distances, clean, strict=True):
+            self._clean_features[distance.name].update(distance.pooled(maps), batch.index)
         self._images.append({
             "index": batch.index,
             "severity": batch.severity,
@@ -147,6 +175,7 @@ class Collector:
             restored = {f"NFE {nfe}": outputs[nfe][0] for nfe in self.nfe}
             for title, images in {"degraded": batch.degraded, **restored, "clean": batch.clean}.items():
                 self._examples.setdefault(title, []).append(images[: EXAMPLES - self.n].float().cpu())
+            self._labels += [] if batch.label is None else batch.label[: EXAMPLES - self.n].tolist()
         self.n += len(batch)
 
     def report(self, source: SampledRestorer) -> dict[str, Any]:
@@ -157,9 +186,9 @@ class Collector:
         seed, solver = source.seed, type(source.restorer.sampler).__name__
         images = stack_columns(self._images)
         tables = {method: results.table(images["texture_clean"], seed) for method, results in self.methods.items()}
-        if self.frechet is not None and self.n > 1:
+        for name, features in self._clean_features.items() if self.n > 1 else ():
             for method in ("identity", *self.nfe):
-                tables[method] |= self.methods[method].frechet_table(self.frechet.name, self._clean_features)
+                tables[method] |= self.methods[method].frechet_table(name, features)
         by_nfe = [
             {"nfe": nfe, "solver": solver, **tables[nfe], "images_per_second": source.images_per_second(nfe)}
             for nfe in self.nfe
@@ -188,8 +217,9 @@ class Collector:
         for nfe in self.nfe:
             restored = self.methods[nfe].columns()
             columns = {name: images[name] for name in ("index", "severity", "hole")} | {"nfe": np.full(self.n, nfe)}
-            columns |= {name: restored[name] for name in QUALITY}
-            columns |= {f"identity_{name}": identity[name] for name in QUALITY}
+            names = (*QUALITY, *(distance.perceptual for distance in self.distances))
+            columns |= {name: restored[name] for name in names}
+            columns |= {f"identity_{name}": identity[name] for name in names}
             if "top1" in images:
                 columns |= {"top1": restored["top1"], "identity_top1": identity["top1"], "clean_top1": images["top1"]}
             values = [_plain(column.tolist()) for column in columns.values()]
@@ -199,3 +229,17 @@ class Collector:
     def examples(self) -> dict[str, Tensor]:
         """Title -> (N, 3, H, W) on the CPU: the first images, the columns of grid.png."""
         return {title: torch.cat(images) for title, images in self._examples.items()}
+
+    def seen(self) -> Seen | None:
+        """What the classifier sees in the examples; None, with a warning, if it cannot be shown."""
+        if not isinstance(self.classifier, Classifier):  # none, or several as one
+            return None
+        examples = self.examples()
+        try:
+            found = class_maps(self.classifier, torch.cat(list(examples.values())))
+        except UserError as error:
+            log.warning("no picture of what the classifier sees: %s", error)
+            return None
+        parts = zip(*(part.split(len(self._labels)) for part in found), strict=True)
+        maps = {title: ClassMaps(*part) for title, part in zip(examples, parts, strict=True)}
+        return Seen(maps, self._labels, self.classifier.classes)

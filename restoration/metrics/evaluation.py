@@ -1,5 +1,6 @@
 """The evaluation of one restorer on one set of images, as `evaluate` and the end of `train` run it."""
 
+import logging
 import sys
 import time
 from collections.abc import Iterable, Sequence
@@ -13,11 +14,13 @@ from restoration.batch import Batch
 from restoration.classifier import Classifier, Ensemble
 from restoration.errors import NFE, Count, Range, UserError, whole_number
 from restoration.metrics.classical import biharmonic_fill, diffusion_fill, mean_fill
-from restoration.metrics.collector import Collector
-from restoration.metrics.frechet import FrechetDistance
+from restoration.metrics.collector import Collector, Seen
+from restoration.metrics.frechet import FrechetDistance, classifier_distance
 from restoration.metrics.samples import SampledRestorer, sample_metrics, solver_error
 from restoration.restorer import Restorer
 from restoration.sampler import Euler
+
+log = logging.getLogger(__name__)
 
 CLASSICAL = {"mean_fill": mean_fill, "biharmonic": biharmonic_fill, "diffusion": diffusion_fill}
 
@@ -29,6 +32,7 @@ class EvaluationResult:
     report: dict[str, Any]  # content of metrics.json; None for a metric that does not exist
     rows: list[dict[str, Any]]  # content of per_image.csv
     examples: dict[str, Tensor]  # columns of grid.png
+    seen: Seen | None = None  # in them, by the classifier
 
 
 class Evaluation:
@@ -49,8 +53,9 @@ class Evaluation:
             are compared; None leaves it out.
         masks: the restorer is given each image's mask, as by a user who marks the hole; otherwise it is blind.
         seed: of the sampling noise and of the bootstrap.
-        frechet: adds its distance to the clean images, under its name; None leaves it out.
-        classifier: adds the share of clean, degraded and restored images that it knows, `top1`; None leaves it out.
+        frechet: adds its Fréchet and perceptual distance to the clean images, under their names; None leaves them out.
+        classifier: adds the share of clean, degraded and restored images that it knows, `top1`, and the distances over
+            its features; None leaves them out.
         dtype: of the network's multiplications; None is float32, as all metrics are. On a trained network bfloat16
             changed no mean by more than 0.005 dB.
 
@@ -81,7 +86,20 @@ class Evaluation:
         self.spread_samples = whole_number("evaluation.spread_samples", spread_samples, 0)
         self.spread_images = whole_number("evaluation.spread_images", spread_images, 0)
         self.reference = None if reference is None else whole_number("evaluation.reference", reference, 1)
-        self.masks, self.seed, self.frechet, self.classifier, self.dtype = masks, seed, frechet, classifier, dtype
+        self.masks, self.seed, self.classifier, self.dtype = masks, seed, classifier, dtype
+        self.distances = [] if frechet is None else [frechet]
+        if isinstance(classifier, Classifier):
+            self._add_distance(classifier)
+
+    def _add_distance(self, classifier: Classifier) -> None:
+        """The distances over the classifier, unless it is the encoder of `frechet`."""
+        try:
+            distance = classifier_distance(classifier)
+        except UserError as error:
+            log.warning("no distances over the classifier: %s", error)
+            return
+        if distance.name not in {known.name for known in self.distances}:
+            self.distances.append(distance)
 
     @torch.no_grad()
     def __call__(self, restorer: Restorer, batches: Iterable[Batch]) -> EvaluationResult:
@@ -96,7 +114,7 @@ class Evaluation:
         """
         start = time.perf_counter()
         source = SampledRestorer(restorer, self.seed, self.dtype, self.masks)
-        collector = Collector(self.nfe, list(CLASSICAL), self.frechet, self.classifier)
+        collector = Collector(self.nfe, list(CLASSICAL), self.distances, self.classifier)
 
         # Restore and measure.
         for batch in self._first_images(batches):
@@ -113,7 +131,7 @@ class Evaluation:
         report = collector.report(source)
         report["seconds"] = time.perf_counter() - start
         report["images_per_second"] = report["restored"]["images_per_second"]
-        return EvaluationResult(report, collector.rows(), collector.examples())
+        return EvaluationResult(report, collector.rows(), collector.examples(), collector.seen())
 
     def _first_images(self, batches: Iterable[Batch]) -> Iterable[Batch]:
         """The batches up to `images` images; the last one is cut."""

@@ -1,7 +1,7 @@
-"""Fréchet distance between two sets of images, over the features of a network that gives the distance its name.
+"""Fréchet and perceptual distance of images, over the features of a network that gives the distances their name.
 
-The distance is biased: it falls with the number of images, by more than the width of its interval, until there are
-many times more images than features. Compare only distances of the same number of images.
+The Fréchet distance is biased: it falls with the number of images, by more than the width of its interval, until there
+are many times more images than features. Compare only distances of the same number of images.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from restoration.backbone import Encoder
+from restoration.backbone.pretrained import facts_of
+from restoration.classifier import Classifier
+from restoration.classifier.maps import FeatureMaps
+from restoration.classifier.model import ENCODER
 
+PREFIX = "frechet_"
 GROUPS = 10  # of images, for the jackknife interval of a distance
 
 
@@ -97,10 +102,11 @@ def frechet_left_out(samples: Sequence[GroupedStatistics], other: GroupedStatist
 
 
 class FrechetDistance:
-    """Features for a Fréchet distance: the spatial mean of an encoder's last feature map.
+    """Features for distances: of sets of images (Fréchet), the spatial mean of an encoder's last feature map; of two
+    images, `perceptual_distance` over all maps.
 
-    This is not FID, which is defined by one Inception network. A distance over another network carries that network's
-    name, and is no evidence for a model that was trained on these features.
+    They are not FID and LPIPS, which are defined by networks of their own. A distance over another network carries that
+    network's name, and is no evidence for a model that was trained on these features.
 
     It is deliberately not an nn.Module: as a submodule its weights would enter the optimizer, the moving averages and
     the checkpoints.
@@ -108,19 +114,37 @@ class FrechetDistance:
     Args:
         encoder: maps images (B, 3, H, W) in [−1, 1] to a list of feature maps, the last one (B, D, h, w), as
             `backbone.Encoder` does. It is set to eval mode and frozen.
-        name: the key of the result, such as `frechet_resnet34_tin`.
+        name: the key of the Fréchet distance, such as `frechet_resnet34_tin`.
+
+    Attributes:
+        perceptual: the key of the perceptual distance, `perceptual_resnet34_tin`.
     """
 
     def __init__(self, encoder: nn.Module, name: str) -> None:
         self.encoder = encoder.eval().requires_grad_(False)
         self.name = name
+        self.perceptual = f"perceptual_{name.removeprefix(PREFIX)}"
 
     @torch.no_grad()
-    def features(self, images: Tensor) -> Tensor:
-        """float32 (B, D) from images (B, 3, H, W), which are clamped to [0, 1]; on their device, without autocast."""
+    def maps(self, images: Tensor) -> list[Tensor]:
+        """Feature maps of images (B, 3, H, W), which are clamped to [0, 1]; on their device, without autocast."""
         self.encoder.to(images.device)
         with torch.autocast(images.device.type, enabled=False):
-            return self.encoder(2 * images.float().clamp(0.0, 1.0) - 1)[-1].mean(dim=(2, 3))
+            return self.encoder(2 * images.float().clamp(0.0, 1.0) - 1)
+
+    @staticmethod
+    def pooled(maps: list[Tensor]) -> Tensor:
+        """Features (B, D) for the Fréchet distance from `maps`."""
+        return maps[-1].mean(dim=(2, 3))
+
+    def features(self, images: Tensor) -> Tensor:
+        """float32 (B, D) from images as `maps` takes them."""
+        return self.pooled(self.maps(images))
+
+
+def classifier_distance(classifier: Classifier) -> FrechetDistance:
+    """The distances over the features of a classifier, named after its run. UserError if it does not give them."""
+    return FrechetDistance(FeatureMaps(classifier), f"{PREFIX}{classifier.label}")
 
 
 def encoder_distance(encoder: dict[str, Any] | None) -> FrechetDistance | None:
@@ -134,9 +158,11 @@ def encoder_distance(encoder: dict[str, Any] | None) -> FrechetDistance | None:
     model, weights = encoder["model"], str(encoder["weights"])
     if weights == "random":
         return None
-    name = Path(weights).stem if Path(weights).suffix else f"{model}_{weights}"
+    # Every run of `pretrain` writes a file of the same name; which run it was stands inside.
+    own = facts_of(Path(weights)).get("run") if Path(weights).name == ENCODER else None
+    name = own or (Path(weights).stem if Path(weights).suffix else f"{model}_{weights}")
     # The short name of the data set in docs/protocol.md.
     name = name.replace("tiny_imagenet", "tin").replace(".", "_")
     # Another stem gives other features of the same weights: its distances are not comparable.
-    name += "" if encoder["stem"] == "no_pool" else f"_{encoder['stem']}"
-    return FrechetDistance(Encoder(model, weights, encoder["stem"]), f"frechet_{name}")
+    name += "" if own or encoder["stem"] == "no_pool" else f"_{encoder['stem']}"
+    return FrechetDistance(Encoder(model, weights, encoder["stem"]), f"{PREFIX}{name}")

@@ -4,15 +4,14 @@ import torch
 from torch import Tensor, nn
 
 from restoration.backbone import Encoder
+from restoration.backbone.perceptual import perceptual_distance
 from restoration.objective.errors import PixelError
 
 
 class PerceptualError(nn.Module, PixelError):
-    """The squared distance of an encoder's features, each position normalised over its channels: summed over
-    channels, averaged over positions, then over the maps (LPIPS without its learned weights; Zhang et al. 2018, "The
-    unreasonable effectiveness of deep features").
+    """`perceptual_distance` over an encoder.
 
-    The encoder is fixed. A Fréchet distance over the same encoder is no evidence for a restorer trained with it.
+    The encoder is fixed. A distance over the same encoder is no evidence for a restorer trained with it.
 
     Args:
         encoder: with pretrained weights; random ones measure little more than pixels.
@@ -29,8 +28,4 @@ class PerceptualError(nn.Module, PixelError):
     def __call__(self, prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
         with torch.no_grad():
             wanted = self.encoder(target)
-        distances = [
-            (nn.functional.normalize(own.float()) - nn.functional.normalize(other.float())).square().sum(1).mean((1, 2))
-            for own, other in zip(self.encoder(prediction), wanted, strict=True)
-        ]
-        return torch.stack(distances).mean(dim=0)
+        return perceptual_distance(self.encoder(prediction), wanted)

@@ -148,11 +148,13 @@ def _row(values: Mapping[str, Any]) -> dict[str, Any]:
     columns |= {"texture": "texture_ratio", "spread": "spread_hole"}
     columns |= {name: name for name in ("top1", "top5", "f1", "auroc", "nll", "ece")}
     row = {name: values[key] for name, key in columns.items() if values.get(key) is not None}
-    # A Fréchet distance is named after its network; distances over different networks cannot be compared.
-    frechet = sorted(key for key in values if key.startswith("frechet_") and isinstance(values[key], int | float))
-    if frechet:
-        row |= {"frechet": values[frechet[0]], "frechet_over": frechet[0].removeprefix("frechet_")}
-        columns["frechet"] = frechet[0]
+    # Distances are named after their network; those over different networks cannot be compared.
+    # The first is over the encoder of the evaluation, a further one over its classifier.
+    for kind in ("frechet", "perceptual"):
+        keys = [key for key in values if key.startswith(f"{kind}_") and isinstance(values[key], int | float)]
+        if keys:
+            row |= {kind: values[keys[0]], f"{kind}_over": keys[0].removeprefix(f"{kind}_")}
+            columns[kind] = keys[0]
     intervals = {name: values.get(f"{key}_ci") or [None] for name, key in columns.items()}
     row["intervals"] = {name: interval for name, interval in intervals.items() if None not in interval}
     return row

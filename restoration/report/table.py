@@ -17,6 +17,7 @@ COLUMNS = (  # of the CSV file
     *("group", "run", "method", "seed", "data", "image_size", "split", "n"),
     *("corruption", "strength", "severity", "nfe", "solver", "warp"),
     *("psnr", "ssim", "psnr_hole", "psnr_known", "texture", "spread", "frechet", "frechet_over"),
+    *("perceptual", "perceptual_over"),
     *("top1", "top5", "f1", "auroc", "nll", "ece", "images_seen", "images_per_second", "difference_to"),
     *("psnr_difference", "psnr_difference_low", "psnr_difference_high"),
     *("frechet_difference", "frechet_difference_low", "frechet_difference_high"),
@@ -61,6 +62,7 @@ def shown_columns(rows: Sequence[Row]) -> list[tuple[str, str, int]]:
     """(name, heading, decimals) of the columns that have something to show."""
     # Distances over different networks, or of different numbers of images, cannot be compared.
     frechet = {f"{row['frechet_over']}, n = {row['n']}" for row in rows if "frechet_over" in row}
+    perceptual = {row["perceptual_over"] for row in rows if "perceptual_over" in row}
     reference = next((row["difference_to"] for row in rows if "difference_to" in row), "")
     names = "group run seed data image_size split corruption strength severity nfe solver warp".split()
     columns = [
@@ -73,6 +75,7 @@ def shown_columns(rows: Sequence[Row]) -> list[tuple[str, str, int]]:
         ("texture", "texture", 2),
         ("spread", "spread", 3),
         ("frechet", "Fréchet" + (f"\n{frechet.pop()}" if len(frechet) == 1 else ""), 2),
+        ("perceptual", "perceptual" + (f"\n{perceptual.pop()}" if len(perceptual) == 1 else ""), 3),
         ("frechet_difference", f"ΔFréchet vs\n{reference}", 2),
         *((name, name, 3) for name in ("top1", "top5", "f1", "auroc", "nll", "ece")),
         ("images_per_second", "images/s", 1),

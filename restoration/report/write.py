@@ -14,9 +14,11 @@ from restoration.metrics.pictures import picture_grid
 from restoration.report.confusion import confusion_picture
 from restoration.report.curves import nfe_curve
 from restoration.report.folder import Report
+from restoration.report.seen import seen_picture
 from restoration.report.table import write_csv
 
 SAMPLES = Path("images", "samples")  # in the folder of an evaluation
+SEEN = "grad_cam.png"  # in `images`
 SAMPLE_SIDE = 256  # pixels; of larger images the middle is kept
 
 
@@ -24,7 +26,7 @@ def write_results(result: EvaluationResult, run: dict[str, Any], folder: Path) -
     """Writes metrics.json, per_image.csv, images/curve.png and images/grid.png, and the images of the grid alone.
 
     These are `images/samples/<index>_<kind>.png`, of the kinds clean, degraded, and nfe1 and so on, without enlarging:
-    runs that were evaluated on the same images have the same names.
+    runs that were evaluated on the same images have the same names. With a classifier, also images/grad_cam.png.
 
     Args:
         run: a description of the run, stored under `run` in metrics.json.
@@ -36,6 +38,8 @@ def write_results(result: EvaluationResult, run: dict[str, Any], folder: Path) -
     picture_grid(result.examples).save(images / "grid.png")
     _write_samples(result, folder / SAMPLES)
     nfe_curve(metrics).savefig(images / "curve.png")
+    if result.seen is not None:
+        seen_picture(result.examples, result.seen).save(images / SEEN)
     return write_metrics(metrics, folder)
 
 
