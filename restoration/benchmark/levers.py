@@ -50,8 +50,8 @@ def levers(_: list[Contender], settings: Settings) -> Figures:
     rivals += [peer(_SMP, settings.device, settings.precision), _variant("default", "", settings)]
     rivals[-1].name = "default, again"
     text = (
-        f"One change to `{BASELINE}` at a time: forward and backward of a batch of {batch}, {SIZE} x {SIZE} pixels. This "
-        "is time only; what a change costs in quality is another question."
+        f"One change to `{BASELINE}` at a time: forward and backward of a batch of {batch}, {SIZE} x {SIZE} pixels. "
+        "This is time only; what a change costs in quality is another question."
     )
     figures = table("Where a training step goes: levers", text, rivals, SIZE)
     calls = {number: rivals[number].step(SIZE, batch) for number in present(rivals)}
@@ -95,8 +95,8 @@ def operations_of_a_step(_: list[Contender], settings: Settings) -> Figures:
     for kind in [*_KINDS, "others", "all"]:
         rows.append({"operation": kind} | {name: spent.get(kind, 0.0) for name, spent in columns.items()})
     text = (
-        f"Milliseconds of a training step, batch {batch}, {SIZE} x {SIZE} pixels, by torch's profiler: each operation's own "
-        f"time, median of {rounds} steps."
+        f"Milliseconds of a training step, batch {batch}, {SIZE} x {SIZE} pixels, by torch's profiler: each operation's "
+        f"own time, median of {rounds} steps."
     )
     return Figures("Where a training step goes: operations", text, rows)
 

@@ -55,9 +55,8 @@ def by_batch(
     """Seconds per batch by size and row; what would take longer than the limit is multiplied from the size before."""
     found: dict[int, dict[int, float]] = {}
     for place, batch in enumerate(sizes):
-        before = (
-            {key: value * batch / sizes[place - 1] for key, value in found[sizes[place - 1]].items()} if place else {}
-        )
+        last = sizes[place - 1] if place else batch
+        before = {key: value * batch / last for key, value in found.get(last, {}).items()}
         calls = {
             number: make(rivals[number], batch)
             for number in present(rivals)
@@ -119,20 +118,18 @@ def sampling(rivals: list[Contender], settings: Settings) -> Figures:
     )
     figures = table("Restoring", text, rivals, SIZE)
     for batch in sizes:
-        _sample(figures, rivals, counts, batch, batch // sizes[0], settings)
+        _sample(figures, rivals, counts, batch, settings)
     return figures
 
 
-def _sample(
-    figures: Figures, rivals: list[Contender], counts: tuple[int, ...], batch: int, factor: int, settings: Settings
-) -> None:
+def _sample(figures: Figures, rivals: list[Contender], counts: tuple[int, ...], batch: int, settings: Settings) -> None:
     direct = [count for count in counts if count <= 8]
     found: dict[int, dict[int, float | None]] = {count: {} for count in counts}
     for count in direct:
         calls = {}
         for number in present(rivals):
             row, rival = figures.rows[number], rivals[number]
-            column = f"{_name(batch)}, NFE {count}"
+            column = f"batch {batch}, NFE {count}"
             alone = row.get(f"batch 1, NFE {count}")
             if rival.repeats and count > 1:
                 first = found[1][number]
@@ -149,14 +146,10 @@ def _sample(
         if many not in direct and first is not None and last is not None:
             further = (last - first) / (direct[-1] - 1)
             found[many][number] = first + (many - 1) * further
-            figures.rows[number]["derived"].append(f"{_name(batch)}, NFE {many}")
+            figures.rows[number]["derived"].append(f"batch {batch}, NFE {many}")
     for count in counts:
         values = {key: None if value is None else 1000 * value for key, value in sorted(found[count].items())}
-        put(figures, f"{_name(batch)}, NFE {count}", values, ratio=count == counts[-1])
-
-
-def sizes_name(batch: int) -> str:
-    return f"batch {batch}"
+        put(figures, f"batch {batch}, NFE {count}", values, ratio=count == counts[-1])
 
 
 def growth(rivals: list[Contender], settings: Settings) -> Figures:

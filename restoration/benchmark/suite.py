@@ -97,5 +97,5 @@ Python {facts["python"]}; {versions}.
 - ≈ marks what is computed from a smaller measurement, because a call would take longer than `--limit`, and – what was
   not measured for that reason.
 - Networks of other packages (`pip install 'restoration[benchmark]'`) take x_t beside the degraded image: torchcfm's
-  `UNetModel` as in its CIFAR-10 example, diffusers' `UNet2DModel` of about our number of parameters. `Unet(resnet34)` of
-  segmentation_models_pytorch sees the degraded image only: it has no input for the time and is no flow."""
+  `UNetModel` as in its CIFAR-10 example, diffusers' `UNet2DModel` of about our number of parameters. segmentation_models_pytorch's
+  `Unet(resnet34)` sees the degraded image only: it has no input for the time, so it is a regression, not a flow."""

@@ -49,7 +49,7 @@ def operations(call: Callable[[], object]) -> int:
 
 
 def kept(call: Callable[[], object], network: nn.Module) -> int:
-    """Bytes that autograd keeps for the backward pass of a call, each storage once, without the network's parameters."""
+    """Bytes that autograd keeps for the backward pass of a call, each storage once, parameters left out."""
     own = {parameter.untyped_storage().data_ptr() for parameter in network.parameters()}
     storages: dict[int, torch.UntypedStorage] = {}  # held, so that no address is given out twice
 

@@ -60,8 +60,8 @@ def trainer_cost(_: list[Contender], settings: Settings) -> Figures:
     figures = Figures(
         "The Trainer",
         f"Milliseconds per step of `experiment=demo` with batches of {batch}, data and optimiser included, validation "
-        "and checkpoints not; time of the process. The bare loop degrades the same batches, clips the gradient and steps "
-        "the same optimiser; it keeps no average of the weights, logs nothing and checks nothing.",
+        "and checkpoints not; time of the process. The bare loop degrades the same batches, clips the gradient and "
+        "steps AdamW; it keeps no average of the weights, logs nothing and checks nothing.",
     )
     first = statistics.median(found["bare loop"])
     for name, times in found.items():
@@ -71,8 +71,8 @@ def trainer_cost(_: list[Contender], settings: Settings) -> Figures:
 
 
 def _module(config: dict[str, Any]) -> RestorationModule:
-    parts = (instantiate(config[name]) for name in ("objective", "optimizer", "schedule"))
-    return RestorationModule(Restorer.build(config), *parts, config=config)
+    objective, optimizer, schedule = (instantiate(config[name]) for name in ("objective", "optimizer", "schedule"))
+    return RestorationModule(Restorer.build(config), objective, optimizer, schedule, config)
 
 
 def _differences(times: list[float]) -> list[float]:
