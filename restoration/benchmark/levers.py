@@ -95,8 +95,8 @@ def operations_of_a_step(_: list[Contender], settings: Settings) -> Figures:
     for kind in [*_KINDS, "others", "all"]:
         rows.append({"operation": kind} | {name: spent.get(kind, 0.0) for name, spent in columns.items()})
     text = (
-        f"Milliseconds of a training step, batch {batch}, {SIZE} x {SIZE} pixels, by torch's profiler: each operation's "
-        f"own time, median of {rounds} steps."
+        f"Milliseconds of a training step, batch {batch}, {SIZE} x {SIZE} pixels, by torch's profiler: each "
+        f"operation's own time; median of {rounds} steps."
     )
     return Figures("Where a training step goes: operations", text, rows)
 

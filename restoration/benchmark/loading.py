@@ -53,8 +53,8 @@ def loading(_: list[Contender], settings: Settings) -> Figures:
     figures = Figures(
         "Data loading",
         f"{images} images of {_SIZE} x {_SIZE} pixels in batches of {_BATCH}: Gaussian blur of σ up to {_SIGMA:g} with "
-        f"a {_KERNEL} x {_KERNEL} kernel, and one rectangle of at most {_AREA:.0%} of the area, other for each image. By "
-        "the clock on the wall, the start of workers included.",
+        f"a {_KERNEL} x {_KERNEL} kernel, and one rectangle of at most {_AREA:.0%} of the area, other for each "
+        "image. By the clock on the wall, the start of workers included.",
     )
     first = images / statistics.median(seconds[0])
     for name, times in zip(calls, seconds, strict=True):

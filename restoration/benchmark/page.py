@@ -29,7 +29,7 @@ class Figures:
 
     def markdown(self) -> str:
         columns = list(dict.fromkeys(name for row in self.rows for name in row if name != "derived"))
-        lines = [" | ".join(columns), "|".join("---" if column == columns[0] else "---:" for column in columns)]
+        lines = [" | ".join(columns), " | ".join("---" if column == columns[0] else "---:" for column in columns)]
         for row in self.rows:
             cells = [shown(row.get(name)) for name in columns]
             derived = row.get("derived", [])

@@ -29,4 +29,4 @@ class Settings:
     @property
     def slow(self) -> float:
         """Seconds from which a call is timed once."""
-        return self.limit / 5
+        return self.limit / 2

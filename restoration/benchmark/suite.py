@@ -91,11 +91,12 @@ Written by `make benchmark`; the figures are in [benchmarks.json](benchmarks.jso
 Python {facts["python"]}; {versions}.
 
 - Images are random, weights too: only time is measured. All contenders are built first and take turns; a figure is the
-  median of up to {facts["rounds"]} rounds after one that does not count. A call that takes longer than a fifth of
+  median of up to {facts["rounds"]} rounds after one that does not count. A call that takes longer than half of
   `--limit` is timed once. On one CPU thread, the time is that of the process, not of the clock on the wall.
 - Ratios are of times, to the first row, `resnet34_unet`: 2 takes twice as long. Its second row shows the noise.
 - ≈ marks what is computed from a smaller measurement, because a call would take longer than `--limit`, and – what was
   not measured for that reason.
 - Networks of other packages (`pip install 'restoration[benchmark]'`) take x_t beside the degraded image: torchcfm's
-  `UNetModel` as in its CIFAR-10 example, diffusers' `UNet2DModel` of about our number of parameters. segmentation_models_pytorch's
-  `Unet(resnet34)` sees the degraded image only: it has no input for the time, so it is a regression, not a flow."""
+  `UNetModel` as in its CIFAR-10 example, diffusers' `UNet2DModel` of about our number of parameters. `Unet(resnet34)`
+  of segmentation_models_pytorch sees the degraded image only: it has no input for the time, so it is a regression, not
+  a flow."""
