@@ -110,6 +110,8 @@ def _profiled(step: Callable[[], object], rounds: int) -> dict[str, float]:
         with profile(activities=activities) as profiler:
             step()
         for event in profiler.key_averages():
+            if not event.key.startswith("aten::"):
+                continue  # kernels, whose time is that of their operation too, and the engine of autograd
             own = event.self_device_time_total if torch.cuda.is_available() else event.self_cpu_time_total
             for kind in (_kind(event.key.lower()), "all"):
                 values = spent.setdefault(kind, [])

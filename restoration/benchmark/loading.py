@@ -31,7 +31,7 @@ _OURS = ["~corruption.operator.steps.blur.choices.motion", "corruption.operator.
 
 def loading(_: list[Contender], settings: Settings) -> Figures:
     """Clean and degraded batches from the same images, by the clock on the wall."""
-    images = 128 if settings.smoke else 1024
+    images = 128 if settings.smoke else 512
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config: Any = compose("train", ["data=dead_leaves", f"data.train_images={images}", *_OURS])
     corruption = instantiate(config.corruption)
@@ -63,16 +63,21 @@ def loading(_: list[Contender], settings: Settings) -> Figures:
     return figures
 
 
+class _Pair:
+    """The clean and the degraded tensor of an image; a class, so that workers can be sent it."""
+
+    def __init__(self) -> None:
+        self.clean = transforms.ToTensor()
+        self.blur = transforms.GaussianBlur(_KERNEL, (0.01, _SIGMA))
+        self.erase = transforms.RandomErasing(1.0, (0.0, _AREA), _ASPECT)
+
+    def __call__(self, image: Image.Image) -> tuple[Tensor, Tensor]:
+        clean = self.clean(image)
+        return clean, self.erase(self.blur(clean))
+
+
 def _files(folder: str, workers: int) -> int:
-    clean = transforms.ToTensor()
-    blur = transforms.GaussianBlur(_KERNEL, (0.01, _SIGMA))
-    erase = transforms.RandomErasing(1.0, (0.0, _AREA), _ASPECT)
-
-    def both(image: Image.Image) -> tuple[Tensor, Tensor]:
-        tensor = clean(image)
-        return tensor, erase(blur(tensor))
-
-    loader = DataLoader(ImageFolder(folder, both), _BATCH, shuffle=True, num_workers=workers)
+    loader = DataLoader(ImageFolder(folder, _Pair()), _BATCH, shuffle=True, num_workers=workers)
     return sum(len(images) for (images, _), _ in loader)
 
 
