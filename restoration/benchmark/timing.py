@@ -27,16 +27,19 @@ def measure(
     own = device == "cpu" and torch.get_num_threads() == 1 and not wall
     clock = time.process_time if own else time.perf_counter
     seconds: list[list[float]] = [[] for _ in calls]
+    finished: set[int] = set()  # the slow ones
     for number in range(rounds + 1):
-        for call, times in zip(calls, seconds, strict=True):
-            if len(times) >= max(1, number):
-                continue  # a slow one
+        for place, (call, times) in enumerate(zip(calls, seconds, strict=True)):
+            if place in finished:
+                continue
             began = clock()
             call()
             if device == "cuda":
                 torch.cuda.synchronize()
             took = clock() - began
-            if number or (slow is not None and took > slow):
+            if number == 0 and slow is not None and took > slow:
+                finished.add(place)
+            if number or place in finished:
                 times.append(took)
     return seconds
 
