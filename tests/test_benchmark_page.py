@@ -124,7 +124,16 @@ def test_levers_change_what_they_say():
 
 @pytest.mark.parametrize(
     "cell, text",
-    [(None, "–"), (0, "0"), (1234.5, "1,234"), (12.34, "12.3"), (0.5, "0.500"), (1e-6, "1.0e-06"), ("a", "a")],
+    [
+        (None, "–"),
+        (0, "0"),
+        (1234.5, "1,230"),
+        (99.99, "100"),
+        (12.34, "12.3"),
+        (0.5, "0.500"),
+        (1e-6, "1.0e-06"),
+        ("a", "a"),
+    ],
 )
 def test_numbers_have_three_digits(cell, text: str):
     assert shown(cell) == text

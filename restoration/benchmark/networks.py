@@ -73,8 +73,8 @@ def training(rivals: list[Contender], settings: Settings) -> Figures:
     sizes = (2,) if settings.smoke else (8, 64, 512) if settings.device == "cuda" else (8, 64)
     text = (
         f"{SIZE} x {SIZE} pixels: forward and backward of all parameters, without an optimiser, per batch. MFU is the "
-        f"share of the speed of a product of {_MATMUL} x {_MATMUL} matrices in the same precision, timed in turn with "
-        "the smallest batch."
+        f"share of the speed of a product of {_MATMUL} x {_MATMUL} matrices in the same precision, timed just "
+        "before."
     )
     figures = table("Training step", text, rivals, SIZE)
     side = 256 if settings.smoke else _MATMUL

@@ -45,6 +45,7 @@ def shown(cell: Any) -> str:
         return cell
     if cell == 0 or not math.isfinite(cell):
         return f"{cell:g}"
+    cell = float(f"{cell:.3g}")
     digits = max(0, 2 - math.floor(math.log10(abs(cell))))
     return f"{cell:,.{digits}f}" if abs(cell) >= 0.001 else f"{cell:.1e}"
 
