@@ -16,7 +16,7 @@ from restoration.benchmark.levers import LEVERS, _variant
 from restoration.benchmark.networks import _sample, batches, by_batch, growth, put, sampling, table, training
 from restoration.benchmark.page import Figures, read, shown, write
 from restoration.benchmark.settings import Settings
-from restoration.benchmark.suite import TABLES
+from restoration.benchmark.suite import TABLES, introduction
 from restoration.benchmark.timing import kept, measure, operations
 
 QUICK = Settings("cpu", "32-true", rounds=1, smoke=True, overrides=TINY_NETWORK)
@@ -160,3 +160,10 @@ def test_all_tables_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     content = json.loads((tmp_path / "benchmarks.json").read_text())
     assert list(content["tables"]) == list(TABLES)
     assert all(table["rows"] for table in content["tables"].values())
+
+
+def test_the_page_in_docs_is_that_of_its_figures():
+    page = Path(__file__).parents[1] / "docs" / "benchmarks.md"
+    facts = json.loads(page.with_suffix(".json").read_text())["facts"]
+    parts = [introduction(facts), *(figures.markdown() for figures in read(page).values())]
+    assert page.read_text() == "\n\n".join(parts) + "\n"
