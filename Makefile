@@ -40,6 +40,12 @@ docs: install  ## the documentation as a site in build/site, built strictly
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 	@echo "wrote build/site: open build/site/index.html; its search needs a server: $(BIN)/python -m http.server --directory build/site"
 
+benchmark: install  ## time our networks beside others (pip install '.[benchmark]'): docs/benchmarks.md, an hour on one CPU core
+	OMP_NUM_THREADS=1 $(BIN)/python -m restoration.benchmark --page docs/benchmarks.md
+
+benchmark-smoke: install  ## all its tables on small sizes, in build/benchmarks.md: the code runs, the figures are finite
+	OMP_NUM_THREADS=1 $(BIN)/python -m restoration.benchmark --page build/benchmarks.md --smoke
+
 soak: install  ## kill a small run 20 times, resume it, compare its end: minutes (make soak KILLS=3)
 	PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python tests/soak.py --kills $(KILLS)
 
@@ -48,4 +54,4 @@ lint: install  ## style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-.PHONY: help install demo compare-demo app test test-all docs soak lint
+.PHONY: help install demo compare-demo app test test-all docs benchmark benchmark-smoke soak lint

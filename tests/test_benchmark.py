@@ -5,7 +5,9 @@ import sys
 import pytest
 from helpers import TINY_NETWORK
 
-from restoration.benchmark import build, main, measure, memory, work
+from restoration.benchmark import main
+from restoration.benchmark.ours import build, memory, work
+from restoration.benchmark.timing import measure
 
 
 def test_variants_take_turns_and_the_first_round_does_not_count():

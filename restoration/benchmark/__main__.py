@@ -1,0 +1,3 @@
+from restoration.benchmark.command import main
+
+main()

@@ -1,0 +1,32 @@
+"""How the tables are measured."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What holds for all tables.
+
+    Attributes:
+        device: "cpu" or "cuda".
+        precision: as the trainer names it.
+        rounds: of each figure.
+        limit: seconds that a call may take; what would take longer is derived or left out.
+        compile: also times compiled training steps.
+        smoke: small sizes and one round, to see that all runs.
+        overrides: of the config, for our backbones.
+    """
+
+    device: str
+    precision: str
+    rounds: int = 5
+    limit: float = 60.0
+    compile: bool = False
+    smoke: bool = False
+    overrides: Sequence[str] = ()
+
+    @property
+    def slow(self) -> float:
+        """Seconds from which a call is timed once."""
+        return self.limit / 2
