@@ -95,7 +95,8 @@ Python {facts["python"]}; {versions}.
   limit is timed once, in its first round. On one CPU thread, the time is that of the process, not of the clock on the wall.
 - Ratios are of times, to the first row, `resnet34_unet`: 2 takes twice as long. Its second row shows the noise.
 - ≈ marks what is computed from a smaller measurement, because a call would take longer than the limit, and – what was
-  not measured for that reason. A ratio of a figure with ≈ to one without compares two sizes of batch, too.
+  not measured for that reason. A ratio of a figure with ≈ to one without compares two
+  sizes of batch, too.
 - Networks of other packages (`pip install 'restoration[benchmark]'`) take x_t beside the degraded image: torchcfm's
   `UNetModel` as in its CIFAR-10 example, diffusers' `UNet2DModel` of about our number of parameters. `Unet(resnet34)`
   of segmentation_models_pytorch sees the degraded image only: it has no input for the time, so it is a regression, not
