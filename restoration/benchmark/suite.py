@@ -92,7 +92,8 @@ Python {facts["python"]}; {versions}.
 
 - Images are random, weights too: only time is measured. All contenders are built first and take turns; a figure is the
   median of the rounds that its table names, after one that does not count. A call that takes longer than half of the
-  limit is timed once, in its first round. On one CPU thread, the time is that of the process, not of the clock on the wall.
+  limit is timed once, in its first round. On one CPU thread, the time is that of the process, not of the clock
+  on the wall.
 - Ratios are of times, to the first row, `resnet34_unet`: 2 takes twice as long. Its second row shows the noise.
 - ≈ marks what is computed from a smaller measurement, because a call would take longer than the limit, and – what was
   not measured for that reason. A ratio of a figure with ≈ to one without compares two
