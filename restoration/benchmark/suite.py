@@ -53,6 +53,7 @@ def suite(path: Path, chosen: Sequence[str], settings: Settings) -> str:
         if name not in chosen:
             continue
         tables[name] = TABLES[name](rivals, settings)
+        tables[name].text += f" Rounds: {settings.rounds}; limit: {settings.limit:g} s."
         if not all(math.isfinite(number) for number in tables[name].numbers()):
             raise ArithmeticError(f"a figure of the table {name!r} is not finite: {tables[name].rows}")
         # After each, so that an interruption keeps what was measured.
@@ -69,7 +70,6 @@ def environment(settings: Settings) -> dict[str, Any]:
         "cores": os.cpu_count(),
         "load": round(os.getloadavg()[0], 1),
         "precision": settings.precision,
-        "rounds": settings.rounds,
         "python": platform.python_version(),
         "versions": {package: _version(package) for package in _PACKAGES},
     }
@@ -91,11 +91,13 @@ Written by `make benchmark`; the figures are in [benchmarks.json](benchmarks.jso
 Python {facts["python"]}; {versions}.
 
 - Images are random, weights too: only time is measured. All contenders are built first and take turns; a figure is the
-  median of up to {facts["rounds"]} rounds after one that does not count. A call that takes longer than half of
-  `--limit` is timed once. On one CPU thread, the time is that of the process, not of the clock on the wall.
+  median of the rounds that its table names, after one that does not count. A call that takes longer than half of the
+  limit is timed once, in its first round. On one CPU thread, the time is that of the process, not of the clock
+  on the wall.
 - Ratios are of times, to the first row, `resnet34_unet`: 2 takes twice as long. Its second row shows the noise.
-- ≈ marks what is computed from a smaller measurement, because a call would take longer than `--limit`, and – what was
-  not measured for that reason.
+- ≈ marks what is computed from a smaller measurement, because a call would take longer than the limit, and – what was
+  not measured for that reason. A ratio of a figure with ≈ to one without compares two
+  sizes of batch, too.
 - Networks of other packages (`pip install 'restoration[benchmark]'`) take x_t beside the degraded image: torchcfm's
   `UNetModel` as in its CIFAR-10 example, diffusers' `UNet2DModel` of about our number of parameters. `Unet(resnet34)`
   of segmentation_models_pytorch sees the degraded image only: it has no input for the time, so it is a regression, not
