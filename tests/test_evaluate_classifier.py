@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import TINY, complaint, run_command
+from helpers import TINY, complaint, run_command, without_account
 from mnist_files import write_digits
 from PIL import Image
 
@@ -91,9 +91,12 @@ def test_distances_over_the_classifier_and_where_it_sees_its_answers(
 
 def test_a_training_ends_with_the_judgement_of_its_classifier(trained: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(trained)
-    judged = [*RESTORER, *QUICK, "evaluation.nfe=[1]", "evaluation.images=4", CLASSIFIER, "name=judged"]
+    without_account(monkeypatch, trained)
+    judged = [word for word in [*RESTORER, *QUICK] if word != "logger.wandb=null"]
+    judged += ["evaluation.nfe=[1]", "evaluation.images=4", CLASSIFIER, "name=judged"]
     assert run_command(train.main, "experiment=blur_erase", *judged) == 0
     place = Path("outputs/blur_erase/judged")
+    assert list(place.rglob("wandb/**/media/images/test/grad_cam*.png"))
     metrics = json.loads((place / "metrics.json").read_text())
     assert {"top1", "perceptual_mnist_digits_run"} <= metrics["restored"].keys()
     # Its evaluation is repeated with the same classifier.
