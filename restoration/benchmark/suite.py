@@ -87,8 +87,8 @@ def introduction(facts: dict[str, Any]) -> str:
     return f"""# Benchmarks
 
 Written by `make benchmark`; the figures are in [benchmarks.json](benchmarks.json) too. {facts["device"]}, threads:
-{facts["threads"]}, precision {facts["precision"]}, load {facts["load"]} on {facts["cores"]} cores at the start. With `--tables`,
-the others are those of an earlier run. Python {facts["python"]}; {versions}.
+{facts["threads"]}, precision {facts["precision"]}, load {facts["load"]} on {facts["cores"]} cores at the start.
+Python {facts["python"]}; {versions}. Tables may also be those of an earlier run.
 
 - Images are random, weights too: only time is measured. All contenders are built first and take turns; a figure is the
   median of the rounds that its table names, after one that does not count. A call that takes longer than half of the
