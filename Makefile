@@ -29,7 +29,7 @@ compare-demo: install  ## train two small restorers and show them side by side o
 app: install  ## a page in the browser that restores pictures (make app CHECKPOINT=outputs/…/checkpoints/best.ckpt)
 	$(BIN)/python -m restoration.app $(if $(CHECKPOINT),checkpoint=$(CHECKPOINT))
 
-test: install  ## the tests: CPU, no network, at most 5 minutes
+test: install  ## the tests: CPU, no network, about ten minutes on two cores
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-all: install  ## and the slow ones, the notebooks, real images where they are

@@ -5,6 +5,13 @@ from pathlib import Path
 
 import numpy as np
 
+# A training of a classifier on them.
+SHORT = [
+    *("experiment=mnist_digits", "name=run", "data.batch_size=8", "callbacks.progress_bar=null"),
+    *("trainer.accelerator=cpu", "trainer.precision=32-true", "trainer.log_every_n_steps=1"),
+    *("trainer.num_sanity_val_steps=0", "trainer.enable_progress_bar=false"),
+]
+
 
 def idx(values: np.ndarray) -> bytes:
     """The format: two zero bytes, the type 8 of uint8, the number of dimensions, each as a big-endian int32, bytes."""

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from helpers import complaint, run_command
-from mnist_files import write_digits
+from mnist_files import SHORT, write_digits
 from torch.nn import functional as F
 
 from restoration import evaluate, pretrain
@@ -15,10 +15,7 @@ from restoration.classifier import Classifier
 from restoration.data.mnist import MNIST
 
 RUNS = "outputs/mnist_digits"
-QUICK = [
-    *("experiment=mnist_digits", "data.batch_size=8", "callbacks.progress_bar=null", "trainer.max_steps=12"),
-    *("trainer.num_sanity_val_steps=0", "trainer.precision=32-true", "trainer.enable_progress_bar=false"),
-]
+QUICK = [*SHORT, "trainer.max_steps=12"]
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import pytest
 import torch
 import wandb
 from helpers import callback_file, complaint, differing, last, run_command
-from mnist_files import write_digits
+from mnist_files import SHORT, write_digits
 from PIL import Image
 from safetensors import safe_open
 
@@ -18,11 +18,7 @@ from restoration.errors import UserError
 from restoration.pretrain import main
 from restoration.run.failed_batch import repeat
 
-RUN = [
-    *("experiment=mnist_digits", "name=run", "data.batch_size=8", "data.eval_batch_size=8", "validations=2"),
-    *("trainer.accelerator=cpu", "trainer.precision=32-true", "trainer.log_every_n_steps=1"),
-    *("callbacks.progress_bar=null", "trainer.enable_progress_bar=false", "trainer.num_sanity_val_steps=0"),
-]
+RUN = [*SHORT, "data.eval_batch_size=8", "validations=2"]
 STEPS = ["trainer.max_steps=12", "trainer.val_check_interval=6"]
 
 

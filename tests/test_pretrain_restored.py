@@ -7,17 +7,13 @@ from pathlib import Path
 import pytest
 import wandb
 from helpers import complaint, differing, last, run_command
-from mnist_files import write_digits
+from mnist_files import SHORT, write_digits
 from PIL import Image
 from random_checkpoint import write_random_checkpoint
 
 from restoration.pretrain import main
 
-RUN = [
-    *("experiment=mnist_digits", "name=run", "data.batch_size=8", "data.eval_batch_size=40", "logger.wandb=null"),
-    *("trainer.accelerator=cpu", "trainer.precision=32-true", "trainer.max_steps=6"),
-    *("callbacks.progress_bar=null", "trainer.num_sanity_val_steps=0"),
-]
+RUN = [*SHORT, "data.eval_batch_size=40", "trainer.max_steps=6", "logger.wandb=null"]
 RESTORED = ["augmentation=restored", "augmentation.restored.restorer=best.ckpt"]
 
 

@@ -142,10 +142,7 @@ def _change(trained: dict[str, Any], config: DictConfig, groups: tuple[str, ...]
 
 
 def _open_data(trained: dict[str, Any], corruption: Any) -> RestorationDataModule:
-    own = {
-        key: value for key, value in trained["data"].items() if not key.startswith("extra")
-    }  # those are for training
-    data: RestorationDataModule = instantiate(own, corruption=corruption)
+    data: RestorationDataModule = instantiate(trained["data"], corruption=corruption)
     data.prepare_data()
     return data
 
