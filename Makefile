@@ -44,7 +44,7 @@ benchmark: install  ## time our networks beside others (pip install '.[benchmark
 	OMP_NUM_THREADS=1 $(BIN)/python -m restoration.benchmark --page docs/benchmarks.md
 
 benchmark-smoke: install  ## all its tables on small sizes, in build/benchmarks.md: the code runs, the figures are finite
-	OMP_NUM_THREADS=1 $(BIN)/python -m restoration.benchmark --page build/benchmarks.md --smoke
+	$(BIN)/python -m restoration.benchmark --page build/benchmarks.md --smoke
 
 soak: install  ## kill a small run 20 times, resume it, compare its end: minutes (make soak KILLS=3)
 	PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python tests/soak.py --kills $(KILLS)

@@ -18,6 +18,7 @@ from restoration.benchmark.page import Figures, read, shown, write
 from restoration.benchmark.settings import Settings
 from restoration.benchmark.suite import TABLES, introduction
 from restoration.benchmark.timing import kept, measure, operations
+from restoration.benchmark.trainer import _waiting
 
 QUICK = Settings("cpu", "32-true", rounds=1, smoke=True, overrides=TINY_NETWORK)
 
@@ -114,6 +115,11 @@ def test_evaluations_that_cost_the_same_are_multiplied():
     row = figures.rows[0]
     assert row["batch 1, NFE 100"] == pytest.approx(100 * row["batch 1, NFE 1"])
     assert row["derived"] == ["batch 1, NFE 2", "batch 1, NFE 8", "batch 1, NFE 100"]
+
+
+def test_the_share_of_waiting_is_that_before_batches_are_ready():
+    """Of 10 seconds after the second step, 1 and 2 pass before the batches are there."""
+    assert _waiting([(0, 1), (9, 10), (11, 15), (17, 20)]) == pytest.approx(0.3)
 
 
 def test_levers_change_what_they_say():

@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--limit", type=float, default=60, help="of --page: seconds a call may take, else it is derived"
     )
-    parser.add_argument("--smoke", action="store_true", help="of --page: small images and batches, one round")
+    parser.add_argument("--smoke", action="store_true", help="of --page: small images and batches, each call once")
     parser.add_argument("--nfe", nargs="+", type=int, default=[1, 8, 100])
     parser.add_argument("--size", nargs="+", type=int, default=[64], help="of the images, pixels")
     parser.add_argument("--batch", type=int, default=16, help="images of the first size; as many pixels for others")

@@ -9,7 +9,7 @@ from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
 from restoration.benchmark.contenders import BASELINE, Contender, ours, peer
-from restoration.benchmark.networks import SIZE, present, put, table, timed
+from restoration.benchmark.networks import present, put, table, timed
 from restoration.benchmark.page import Figures
 from restoration.benchmark.settings import Settings
 
@@ -46,15 +46,16 @@ def _variant(label: str, overrides: str, settings: Settings) -> Contender:
 def levers(_: list[Contender], settings: Settings) -> Figures:
     """Training steps of variants of the default backbone, beside the smp U-Net."""
     batch = 2 if settings.smoke else 8
-    rivals = [_variant(label, overrides, settings) for label, overrides in LEVERS.items()]
+    labels = list(LEVERS)[:: 10 if settings.smoke else 1]
+    rivals = [_variant(label, LEVERS[label], settings) for label in labels]
     rivals += [peer(_SMP, settings.device, settings.precision), _variant("default", "", settings)]
     rivals[-1].name = "default, again"
     text = (
-        f"One change to `{BASELINE}` at a time: forward and backward of a batch of {batch}, {SIZE} x {SIZE} pixels. "
+        f"One change to `{BASELINE}` at a time: forward and backward of a batch of {batch}, {settings.pixels}. "
         "This is time only; what a change costs in quality is another question."
     )
-    figures = table("Where a training step goes: levers", text, rivals, SIZE)
-    calls = {number: rivals[number].step(SIZE, batch) for number in present(rivals)}
+    figures = table("Where a training step goes: levers", text, rivals, settings.side)
+    calls = {number: rivals[number].step(settings.side, batch) for number in present(rivals)}
     put(figures, "ms", {key: 1000 * value for key, value in timed(calls, settings).items()})
     return figures
 
@@ -90,12 +91,14 @@ def operations_of_a_step(_: list[Contender], settings: Settings) -> Figures:
         peer(_SMP, settings.device, settings.precision),
     ]
     rivals[1].name = f"{BASELINE} with max-pool"
-    columns = {rivals[number].name: _profiled(rivals[number].step(SIZE, batch), rounds) for number in present(rivals)}
+    columns = {}
+    for number in present(rivals):
+        columns[rivals[number].name] = _profiled(rivals[number].step(settings.side, batch), rounds)
     rows: list[dict[str, Any]] = []
     for kind in [*_KINDS, "others", "all"]:
         rows.append({"operation": kind} | {name: spent.get(kind, 0.0) for name, spent in columns.items()})
     text = (
-        f"Milliseconds of a training step, batch {batch}, {SIZE} x {SIZE} pixels, by torch's profiler: each "
+        f"Milliseconds of a training step, batch {batch}, {settings.pixels}, by torch's profiler: each "
         f"operation's own time; median of {rounds} steps."
     )
     return Figures("Where a training step goes: operations", text, rows)

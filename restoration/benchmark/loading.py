@@ -31,7 +31,7 @@ _OURS = ["~corruption.operator.steps.blur.choices.motion", "corruption.operator.
 
 def loading(_: list[Contender], settings: Settings) -> Figures:
     """Clean and degraded batches from the same images, by the clock on the wall."""
-    images = 128 if settings.smoke else 512
+    images = 64 if settings.smoke else 512
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config: Any = compose("train", ["data=dead_leaves", f"data.train_images={images}", *_OURS])
     corruption = instantiate(config.corruption)
@@ -49,7 +49,7 @@ def loading(_: list[Contender], settings: Settings) -> Figures:
             "torchvision v2, tensors in memory": lambda: _tensors(pixels),
             "ours: decoded once, degraded in batches": lambda: _batches(pixels, corruption),
         }
-        seconds = measure(list(calls.values()), 1 if settings.smoke else 3, "cpu", wall=True)
+        seconds = measure(list(calls.values()), 3, "cpu", settings.slow, wall=True)
     figures = Figures(
         "Data loading",
         f"{images} images of {_SIZE} x {_SIZE} pixels in batches of {_BATCH}: Gaussian blur of σ up to {_SIGMA:g} with "

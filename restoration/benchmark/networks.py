@@ -11,7 +11,6 @@ from restoration.benchmark.page import Figures
 from restoration.benchmark.settings import Settings
 from restoration.benchmark.timing import kept, measure, operations
 
-SIZE = 64
 _MATMUL = 2048  # side of the matrices whose product is the peak of MFU
 
 
@@ -72,20 +71,20 @@ def training(rivals: list[Contender], settings: Settings) -> Figures:
     """Forward and backward of all parameters, and the share of the arithmetic peak."""
     sizes = (2,) if settings.smoke else (8, 64, 512) if settings.device == "cuda" else (8, 64)
     text = (
-        f"{SIZE} x {SIZE} pixels: forward and backward of all parameters, without an optimiser, per batch. MFU is the "
+        f"{settings.pixels}: forward and backward of all parameters, without an optimiser, per batch. MFU is the "
         f"share of the speed of a product of {_MATMUL} x {_MATMUL} matrices in the same precision, timed just "
         "before."
     )
-    figures = table("Training step", text, rivals, SIZE)
+    figures = table("Training step", text, rivals, settings.side)
     side = 256 if settings.smoke else _MATMUL
     dtype = torch.float32 if settings.precision == "32-true" else torch.bfloat16
     left, right = (torch.randn(side, side, device=settings.device, dtype=dtype) for _ in range(2))
     peak = 2 * side**3 / timed({0: lambda: left @ right}, settings)[0]
-    found = by_batch(figures, rivals, sizes, lambda rival, batch: rival.step(SIZE, batch), settings)
+    found = by_batch(figures, rivals, sizes, lambda rival, batch: rival.step(settings.side, batch), settings)
     for batch in sizes:
         put(figures, f"batch {batch}, ms", {key: 1000 * value for key, value in found[batch].items()})
     for number in present(rivals):
-        counted = operations(rivals[number].step(SIZE, 2)) / 2
+        counted = operations(rivals[number].step(settings.side, 2)) / 2
         figures.rows[number]["MFU"] = counted * sizes[0] / found[sizes[0]][number] / peak
     if settings.compile:
         _compiled(figures, rivals, sizes[0], settings)
@@ -98,7 +97,7 @@ def _compiled(figures: Figures, rivals: list[Contender], batch: int, settings: S
     for number in present(rivals)[:-1]:
         network: Any = rivals[number].network
         getattr(network, "backbone", network).compile()
-        calls[number] = rivals[number].step(SIZE, batch)
+        calls[number] = rivals[number].step(settings.side, batch)
         first = measure([calls[number]], 0, settings.device, slow=0.0)[0][0]
         figures.rows[number]["compiling, s"] = first
     found = timed(calls, settings)
@@ -110,13 +109,13 @@ def _compiled(figures: Figures, rivals: list[Contender], batch: int, settings: S
 
 def sampling(rivals: list[Contender], settings: Settings) -> Figures:
     """Restorations of several numbers of evaluations."""
-    counts, sizes = ((1, 2), (1, 2)) if settings.smoke else ((1, 2, 4, 8, 100), (1, 64))
+    counts, sizes = ((1, 2), (1,)) if settings.smoke else ((1, 2, 4, 8, 100), (1, 64))
     text = (
-        f"{SIZE} x {SIZE} pixels, milliseconds per batch. Of other packages one evaluation is timed and multiplied. Of "
+        f"{settings.pixels}, milliseconds per batch. Of other packages one evaluation is timed and multiplied. Of "
         "ours, all but 100 evaluations are timed; those are the first and 99 times the mean of the seven after it. The "
         "ratio is of 100 evaluations."
     )
-    figures = table("Restoring", text, rivals, SIZE)
+    figures = table("Restoring", text, rivals, settings.side)
     for batch in sizes:
         _sample(figures, rivals, counts, batch, settings)
     return figures
@@ -139,7 +138,7 @@ def _sample(figures: Figures, rivals: list[Contender], counts: tuple[int, ...], 
                 found[count][number] = alone / 1000 * batch
                 row["derived"].append(column)
             else:
-                calls[number] = rival.restoring(SIZE, batch, count)
+                calls[number] = rival.restoring(settings.side, batch, count)
         found[count] |= timed(calls, settings)
     for number in present(rivals):
         first, last, many = found[1][number], found[direct[-1]][number], counts[-1]
@@ -154,7 +153,7 @@ def _sample(figures: Figures, rivals: list[Contender], counts: tuple[int, ...], 
 
 def growth(rivals: list[Contender], settings: Settings) -> Figures:
     """Time and memory of a training step of one image, per pixel."""
-    sizes = (64, 128) if settings.smoke else (64, 128, 256, 512)
+    sizes = (64,) if settings.smoke else (64, 128, 256, 512)
     text = (
         "A training step of one image: microseconds per pixel, and kilobytes per pixel that autograd keeps for the "
         "backward pass. Constant rows grow as the number of pixels does."
@@ -179,9 +178,9 @@ def growth(rivals: list[Contender], settings: Settings) -> Figures:
 def batches(rivals: list[Contender], settings: Settings) -> Figures:
     """Images per second, one evaluation each."""
     sizes = (1, 2) if settings.smoke else (1, 4, 16, 64, 256) if settings.device == "cuda" else (1, 4, 16, 64)
-    text = f"{SIZE} x {SIZE} pixels, one evaluation: restored images per second."
+    text = f"{settings.pixels}, one evaluation: restored images per second."
     figures = table("Images per second", text, rivals)
-    found = by_batch(figures, rivals, sizes, lambda rival, batch: rival.restoring(SIZE, batch, 1), settings)
+    found = by_batch(figures, rivals, sizes, lambda rival, batch: rival.restoring(settings.side, batch, 1), settings)
     for batch in sizes:
         put(figures, f"batch {batch}", {key: batch / value for key, value in found[batch].items()}, ratio=False)
     for row in figures.rows:

@@ -14,7 +14,7 @@ class Settings:
         rounds: of each figure.
         limit: seconds that a call may take; what would take longer is derived or left out.
         compile: also times compiled training steps.
-        smoke: small sizes and one round, to see that all runs.
+        smoke: small sizes and every call once, to see that all runs.
         overrides: of the config, for our backbones.
     """
 
@@ -27,6 +27,15 @@ class Settings:
     overrides: Sequence[str] = ()
 
     @property
+    def side(self) -> int:
+        """Of the images of most tables, pixels."""
+        return 32 if self.smoke else 64
+
+    @property
+    def pixels(self) -> str:
+        return f"{self.side} x {self.side} pixels"
+
+    @property
     def slow(self) -> float:
         """Seconds from which a call is timed once."""
-        return self.limit / 2
+        return 0.0 if self.smoke else self.limit / 2
