@@ -16,7 +16,7 @@ from restoration.arguments import check_arguments
 from restoration.backbone import Backbone
 from restoration.checkpoint_file import broken, read_checkpoint
 from restoration.errors import UserError
-from restoration.estimator import Estimator, Identity
+from restoration.estimator import Estimator, Identity, large_holes
 from restoration.flow import CleanPrediction, ConditionalField, Source, to_image, to_model
 from restoration.flow.tiling import TiledField, Tiles, by_rows, pad
 from restoration.hub import HubMixin
@@ -140,7 +140,7 @@ class Restorer(HubMixin):
             nfe: network evaluations per image; None takes the sampler's own.
             sampler: replaces the restorer's own.
             mask: bool (B, 1, H, W), True where content is missing; None if unknown.
-            tiles: how to split images larger than a tile; None restores in one pass.
+            tiles: splits images larger than a tile, and has large holes looked for (`large_holes`); None does neither.
             keep_known: pixels outside the mask stay as they are.
             dtype: of the network's multiplications; None is float32, or that of an autocast around the call.
             progress: called after each batch of tiles, with the share of the work that is done.
@@ -152,15 +152,15 @@ class Restorer(HubMixin):
             raise ValueError("keep_known needs a mask")
         (height, width), sampler = degraded.shape[-2:], sampler or self.sampler
         mask = None if mask is None else mask.to(degraded.device)
-        padded, padded_mask = pad(degraded, self.stride), None if mask is None else pad(mask, self.stride)
-        field: ConditionalField | TiledField
+        padded, hole = pad(degraded, self.stride), None if mask is None else pad(mask, self.stride)
         with nullcontext() if dtype is None else torch.autocast(degraded.device.type, dtype):
+            hole = large_holes(self.estimator, padded) if tiles is not None and hole is None else hole
             if tiles is None or max(height, width) <= tiles.size:
-                field = self.field(padded, padded_mask)
+                field: ConditionalField | TiledField = self.field(padded, hole)
             else:
                 passes = 1 + (nfe or sampler.nfe)  # the first one makes the start
                 done = None if progress is None else lambda passed: progress(passed / passes)
-                field = TiledField(self.field, padded, padded_mask, tiles, self.stride, done)
+                field = TiledField(self.field, padded, hole, tiles, self.stride, done)
             share = (field.hole[..., :height, :width] > 0.5).float().mean(dim=(1, 2, 3))
             result = sampler(field, field.start(keys), nfe, field.residual_std)
         del field, padded  # The conversion needs their memory.

@@ -2,5 +2,6 @@
 
 from restoration.estimator.base import Estimate, Estimator, Identity
 from restoration.estimator.blind import Blind, known_statistics
+from restoration.estimator.pyramid import large_holes
 
-__all__ = ["Blind", "Estimate", "Estimator", "Identity", "known_statistics"]
+__all__ = ["Blind", "Estimate", "Estimator", "Identity", "known_statistics", "large_holes"]

@@ -37,7 +37,8 @@ class Estimator(nn.Module, ABC):
 
         Args:
             degraded: (B, 3, H, W) in [−1, 1].
-            mask: bool (B, 1, H, W), True where content is missing; None if unknown.
+            mask: (B, 1, H, W): bool, True where content is missing and nowhere else; or float in [0, 1], the least
+                probability that it is missing, as `large_holes` gives; None if unknown.
         """
 
     def loss(self, estimate: Estimate, degraded: Tensor, clean: Tensor, mask: Tensor) -> dict[str, Tensor]:

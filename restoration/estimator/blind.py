@@ -78,7 +78,9 @@ class Blind(Estimator):
         hole = ((probability - _LEAST_HOLE) / (1 - 2 * _LEAST_HOLE)).clamp(0, 1)
         if self.certainty:
             hole = hole * (_largest_near(probability, _NEAR) >= self.certainty)
-        if mask is not None:
+        if mask is not None and mask.is_floating_point():
+            hole = torch.maximum(hole, mask)
+        elif mask is not None:
             # In training every other image is blind. The order of the images is random already.
             given = torch.arange(mask.shape[0], device=mask.device)[:, None, None, None] % 2 == 1
             hole = torch.where(given, mask.to(hole), hole) if self.training else mask.to(hole)

@@ -1,0 +1,65 @@
+"""Large holes, which an estimator that was trained on small images finds at lower resolution."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from restoration.estimator.base import Estimator
+
+# The finest level has at most so many pixels, and the coarsest at least so many on its shorter side.
+_MOST_PIXELS, _LEAST_SIDE = 2**20, 48
+# A pixel of a coarser level counts if, within so many pixels of it, the finer one has found this share of the hole.
+_NEAR, _AGREEMENT = 16, 0.05
+
+
+@torch.no_grad()
+def large_holes(estimator: Estimator, degraded: Tensor) -> Tensor | None:
+    """Where an estimator finds holes in images of half the size, a quarter, and so on.
+
+    It has seen holes of some 30 pixels, and of a larger one it finds the border at most. What a level finds counts
+    where the finer one found a part of it: that leaves out most of what is only taken for a hole (docs/log.md).
+
+    Args:
+        estimator: in eval mode.
+        degraded: (B, 3, H, W), float in [0, 1] or uint8.
+
+    Returns:
+        float32 (B, 1, H, W) in [0, 1], the probability that content is missing; None if nothing was found.
+    """
+    size, factor = degraded.shape[-2:], 1
+    while size.numel() > _MOST_PIXELS * factor**2:
+        factor *= 2
+    largest, finer, level = None, None, _smaller(degraded, factor)
+    while min(level.shape[-2:]) >= _LEAST_SIDE:
+        hole = estimator(2 * (255 * level).round() / 255 - 1).hole
+        if finer is not None:
+            agreement = _around(_halved(finer) * hole) / _around(hole).clamp(min=1e-6)
+            hole = hole * (agreement > _AGREEMENT)
+        if not hole.any():
+            break
+        if factor > 1:
+            # One pixel more on each side of the finest, which the hole may cover in part.
+            wider = F.max_pool2d(hole, 3, stride=1, padding=1) if largest is None else hole
+            whole = F.interpolate(wider, size=size, mode="nearest")
+            largest = whole if largest is None else torch.maximum(largest, whole)
+        finer, level, factor = hole, _halved(level), 2 * factor
+    return largest
+
+
+def _around(images: Tensor) -> Tensor:
+    """Means over a square around each pixel."""
+    return F.avg_pool2d(images, 2 * _NEAR + 1, stride=1, padding=_NEAR, count_include_pad=False)
+
+
+def _halved(images: Tensor) -> Tensor:
+    return F.avg_pool2d(images, 2, ceil_mode=True, count_include_pad=False)
+
+
+def _smaller(images: Tensor, factor: int, rows: int = 256) -> Tensor:
+    """Float32 means over squares of pixels; few rows at a time, since images may be large bytes."""
+    scale = 255 if images.dtype == torch.uint8 else 1
+    parts = [
+        F.avg_pool2d(images[..., top : top + rows, :].float() / scale, factor, ceil_mode=True, count_include_pad=False)
+        for top in range(0, images.shape[-2], rows)
+    ]
+    return torch.cat(parts, dim=-2)
