@@ -1,4 +1,4 @@
-"""Large holes, which an estimator that was trained on small images finds at lower resolution."""
+"""Large holes of one colour, which an estimator that was trained on small images finds at lower resolution."""
 
 import torch
 from torch import Tensor
@@ -10,6 +10,8 @@ from restoration.estimator.base import Estimator
 _MOST_PIXELS, _LEAST_SIDE = 2**20, 48
 # A pixel of a coarser level counts if, within so many pixels of it, the finer one has found this share of the hole.
 _NEAR, _AGREEMENT = 16, 0.05
+# Pixels of the finest level belong to a hole if they have its mean colour, within so many pixels, up to this difference.
+_AROUND, _SAME = 32, 12 / 255
 
 
 @torch.no_grad()
@@ -17,7 +19,8 @@ def large_holes(estimator: Estimator, degraded: Tensor) -> Tensor | None:
     """Where an estimator finds holes in images of half the size, a quarter, and so on.
 
     It has seen holes of some 30 pixels, and of a larger one it finds the border at most. What a level finds counts
-    where the finer one found a part of it: that leaves out most of what is only taken for a hole (docs/log.md).
+    where the finer one found a part of it, and where the pixels have one colour: that leaves out most of what is only
+    taken for a hole, and gives sharp borders (docs/log.md).
 
     Args:
         estimator: in eval mode.
@@ -29,26 +32,39 @@ def large_holes(estimator: Estimator, degraded: Tensor) -> Tensor | None:
     size, factor = degraded.shape[-2:], 1
     while size.numel() > _MOST_PIXELS * factor**2:
         factor *= 2
-    largest, finer, level = None, None, _smaller(degraded, factor)
+    finest = level = _smaller(degraded, factor)
+    finer, inner, outer = None, torch.zeros_like(finest[:, :1]), torch.zeros_like(finest[:, :1])
     while min(level.shape[-2:]) >= _LEAST_SIDE:
         hole = estimator(2 * (255 * level).round() / 255 - 1).hole
         if finer is not None:
-            agreement = _around(_halved(finer) * hole) / _around(hole).clamp(min=1e-6)
+            agreement = _mean(_halved(finer) * hole, _NEAR) / _mean(hole, _NEAR).clamp(min=1e-6)
             hole = hole * (agreement > _AGREEMENT)
         if not hole.any():
             break
         if factor > 1:
-            # One pixel more on each side of the finest, which the hole may cover in part.
-            wider = F.max_pool2d(hole, 3, stride=1, padding=1) if largest is None else hole
-            whole = F.interpolate(wider, size=size, mode="nearest")
-            largest = whole if largest is None else torch.maximum(largest, whole)
+            inner = torch.maximum(inner, _as_large(hole, inner))
+            outer = torch.maximum(outer, _as_large(_widened(hole), inner))
         finer, level, factor = hole, _halved(level), 2 * factor
-    return largest
+    if not inner.any():
+        return None
+    colour = _mean(inner * finest, _AROUND) / _mean(inner, _AROUND).clamp(min=1e-6)
+    same = (finest - colour).abs().amax(dim=1, keepdim=True) < _SAME
+    return _as_large(_widened(outer * same, 2), degraded)
 
 
-def _around(images: Tensor) -> Tensor:
-    """Means over a square around each pixel."""
-    return F.avg_pool2d(images, 2 * _NEAR + 1, stride=1, padding=_NEAR, count_include_pad=False)
+def _as_large(images: Tensor, like: Tensor) -> Tensor:
+    return F.interpolate(images, size=like.shape[-2:], mode="nearest")
+
+
+def _widened(hole: Tensor, pixels: int = 1) -> Tensor:
+    return F.max_pool2d(hole, 2 * pixels + 1, stride=1, padding=pixels)
+
+
+def _mean(images: Tensor, distance: int) -> Tensor:
+    """Over the square around each pixel, by rows and then by columns."""
+    side = 2 * distance + 1
+    rows = F.avg_pool2d(images, (1, side), stride=1, padding=(0, distance))
+    return F.avg_pool2d(rows, (side, 1), stride=1, padding=(distance, 0))
 
 
 def _halved(images: Tensor) -> Tensor:
