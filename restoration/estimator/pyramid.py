@@ -10,7 +10,7 @@ from restoration.estimator.base import Estimator
 _MOST_PIXELS, _LEAST_SIDE = 2**20, 48
 # A pixel of a coarser level counts if, within so many pixels of it, the finer one has found this share of the hole.
 _NEAR, _AGREEMENT = 16, 0.05
-# Pixels of the finest level belong to a hole if they have its mean colour, within so many pixels, up to this difference.
+# Pixels of the finest level belong to a hole if they differ by less than this from its mean colour around them.
 _AROUND, _SAME = 32, 12 / 255
 
 
