@@ -29,7 +29,7 @@ class Untouched(Restorer):
     def __init__(self) -> None:
         nn.Module.__init__(self)
         self.anchor = nn.Parameter(torch.zeros(()))
-        self.sampler = Euler(nfe=1)
+        self.estimator, self.sampler = Identity(), Euler(nfe=1)
         self.config = {"sampler": {"_target_": "restoration.sampler.Euler", "nfe": 1}}
 
     def field(
