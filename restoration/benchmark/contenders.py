@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -74,7 +74,8 @@ def _diffusers() -> nn.Module:
     down = ("DownBlock2D", "DownBlock2D", "AttnDownBlock2D", "DownBlock2D")
     up = ("UpBlock2D", "AttnUpBlock2D", "UpBlock2D", "UpBlock2D")
     widths = (64, 128, 256, 256)
-    return UNet2DModel(64, 6, 3, down_block_types=down, up_block_types=up, block_out_channels=widths)  # type: ignore[no-any-return]
+    network = UNet2DModel(64, 6, 3, down_block_types=down, up_block_types=up, block_out_channels=widths)
+    return cast(nn.Module, network)
 
 
 def _smp() -> nn.Module:
