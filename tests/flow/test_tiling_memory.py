@@ -28,12 +28,12 @@ def peak(source: Path, nfe: int) -> int:
     path = os.pathsep.join(str(Path(__file__).parents[level]) for level in (1, 2))
     environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-c", PROGRAM, str(source), str(nfe)]
-    return int(subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout)
+    return int(subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout.split()[-1])
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss has another unit")
-@pytest.mark.parametrize("nfe, bytes_per_pixel", [(1, 70), (8, 130)])
+@pytest.mark.parametrize("nfe, bytes_per_pixel", [(1, 70), (8, 140)])
 def test_large_images_take_few_bytes_per_pixel(tmp_path: Path, nfe: int, bytes_per_pixel: int):
     """A float32 RGB image takes 12 bytes per pixel. Features are not kept at either size."""
     peaks = []
