@@ -101,7 +101,7 @@ class Restorer(HubMixin):
 
         Args:
             degraded: float32 (B, 3, H, W) in [0, 1], H and W multiples of the stride.
-            mask: bool (B, 1, H, W), True where content is missing; None if unknown.
+            mask: bool or float (B, 1, H, W), as `Estimator.forward` takes it; None if unknown.
             start: mean (B, 3, H, W) and sigma (B, 1, H, W) of x_0 if known already; None asks the source.
         """
         images = to_model(degraded)
