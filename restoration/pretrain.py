@@ -118,10 +118,12 @@ def check_images(
     resizing: Resizing | None,
 ) -> None:
     """UserError if the classifier cannot see the images as they will come."""
-    if transfer.cached and (augmentation.varies or resizing or data.flip or data.flat_areas or data.replacements):
+    varies = augmentation.varies or data.flip or data.flat_areas or data.enlarged or data.replacements
+    if transfer.cached and (varies or resizing):
         raise UserError(
             "transfer=cached_features sees each image once, as it is: give augmentation=none data.flip=false "
-            "data.flat_areas=0 data.extra=null data.extra_share=null resizing=null, or use transfer=linear_probe"
+            "data.flat_areas=0 data.enlarged=0 data.extra=null data.extra_share=null resizing=null, or use "
+            "transfer=linear_probe"
         )
     for progress in (0.0, 1.0):
         side = resizing.side(data.image_size, progress) if resizing else data.image_size

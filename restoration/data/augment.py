@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from restoration.keyed import fold, uniform
 
@@ -32,3 +33,26 @@ def flat_areas(images: Tensor, keys: Tensor, share: float) -> Tensor:
     clipped = ((images - 0.5 + (side - 0.5)) * (1.5 + 2 * size) + 0.5).clamp(0, 1)
     varied = torch.where(kind < 1 / 3, bars, torch.where(kind < 2 / 3, page, clipped))
     return torch.where(changed < share, varied, images)
+
+
+def enlarged(images: Tensor, keys: Tensor) -> Tensor:
+    """Images of twice the side: each is enlarged by a factor from 2 to 4 and cropped at random.
+
+    Photographs at full resolution are larger and smoother than the thumbnails of a data set. A network that never saw
+    such images takes their smoothness for blur, and shifts the colours of areas larger than its training images.
+
+    Args:
+        images: (B, 3, H, W) in [0, 1].
+        keys: int64 (B,), on the CPU.
+
+    Returns:
+        (B, 3, 2H, 2W) in [0, 1].
+    """
+    batch, channels, height, width = images.shape
+    draws = uniform(fold(keys, "enlarged"), 3).to(images)
+    seen = 2.0 ** -draws[:, 0]  # share of each side that is in the crop
+    offset = (1 - seen)[:, None] * (2 * draws[:, 1:] - 1)
+    # In the coordinates of `grid_sample`: −1 and 1 are the borders of the image.
+    crop = torch.cat([torch.diag_embed(torch.stack([seen, seen], 1)), offset[:, :, None]], dim=2)
+    grid = F.affine_grid(crop, [batch, channels, 2 * height, 2 * width], align_corners=False)
+    return F.grid_sample(images, grid, "bicubic", "reflection", align_corners=False).clamp(0, 1)

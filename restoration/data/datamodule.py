@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 
 from restoration.batch import Batch
 from restoration.corruption import Corruption
-from restoration.data.augment import flat_areas
+from restoration.data.augment import enlarged, flat_areas
 from restoration.data.decode import Source
 from restoration.data.epoch import EpochBatches, Gather
 from restoration.data.extra import Extra, Replacement, extra_images
@@ -41,6 +41,8 @@ class RestorationDataModule(LightningDataModule):
         seed: keys the order of the images and the degradations of training.
         flat_areas: share of the training images that get exactly black or white areas before they are degraded
             (`augment.flat_areas`), so that not every such area is taken for a hole.
+        enlarged: share of the training batches whose images have twice the side (`augment.enlarged`), for restoring
+            photographs; such a batch takes four times as long.
         flip: mirrors half of the training images left to right; false where a mirrored image is another thing.
         folds, fold: a run of a cross-validation, `in_folds`; None for the data set's own splits.
         extra: folder of more training images, with a folder for each class (`extra_images`); None for none.
@@ -51,7 +53,7 @@ class RestorationDataModule(LightningDataModule):
         replacements: images that take the place of training images, in this order.
 
     Raises:
-        UserError: a size is not a whole number, flat_areas is no share, or there is no such device.
+        UserError: a size is not a whole number, a share is not in [0, 1], or there is no such device.
     """
 
     corruption: Corruption | None
@@ -61,6 +63,7 @@ class RestorationDataModule(LightningDataModule):
     device: Literal["cpu", "cuda"] = "cpu"
     seed: Annotated[int, Range(0, 2**32 - 1)] = 0
     flat_areas: Share = 0.0
+    enlarged: Share = 0.0
     flip: bool = True
     folds: Annotated[int, Range(2, 1000)] | None = None
     fold: Annotated[int, Range(0, 999)] | None = None
@@ -69,8 +72,10 @@ class RestorationDataModule(LightningDataModule):
 
     def __post_init__(self) -> None:
         super().__init__()
-        if not isinstance(self.flat_areas, int | float) or not 0 <= self.flat_areas <= 1:
-            raise UserError(f"data.flat_areas={self.flat_areas}: it must be a share in [0, 1]")
+        for name in ("flat_areas", "enlarged"):
+            share = getattr(self, name)
+            if not isinstance(share, int | float) or not 0 <= share <= 1:
+                raise UserError(f"data.{name}={share}: it must be a share in [0, 1]")
         if self.device not in ("cpu", "cuda"):
             raise UserError(f"data.device={self.device!r}: choose cpu or cuda")
         if self.device == "cuda" and not torch.cuda.is_available():
@@ -165,6 +170,9 @@ class RestorationDataModule(LightningDataModule):
             if self.flip:
                 mirrored = (uniform(fold(keys, "flip"), 1)[:, 0] < 0.5).to(clean.device)
                 clean = torch.where(mirrored[:, None, None, None], clean.flip(-1), clean)
+            # A draw for the whole batch: its images must be of one size.
+            if self.enlarged and uniform(fold(keys[:1], "batch"), 1).item() < self.enlarged:
+                clean = enlarged(clean, keys)
             clean = flat_areas(clean, keys, self.flat_areas)
         else:
             keys = fold("evaluation", self.corruption.protocol if self.corruption else 0, index.cpu())

@@ -22,10 +22,11 @@ class Fixed(RestorationDataModule):
         return whole.split({"train": 4, "selection": 4, "test": 4})
 
 
-def make(protocol: int = 2, flat_areas: float = 0.0) -> Fixed:
+def make(protocol: int = 2, flat_areas: float = 0.0, enlarged: float = 0.0) -> Fixed:
     blur = OneOf({"motion": MotionBlur(), "gaussian": GaussianBlur()})
     corruption = Corruption(Sequence({"blur": blur, "erase": Erase()}), protocol=protocol)  # type: ignore[arg-type]
-    return Fixed(corruption, image_size=32, batch_size=4, eval_batch_size=3, flat_areas=flat_areas)
+    options = {"image_size": 32, "batch_size": 4, "eval_batch_size": 3}
+    return Fixed(corruption, flat_areas=flat_areas, enlarged=enlarged, **options)  # type: ignore[arg-type]
 
 
 def test_version_1_draws_what_it_drew():
@@ -42,20 +43,30 @@ def test_version_1_draws_what_it_drew():
 
 
 @pytest.mark.parametrize("split", ["selection", "test"])
-def test_flat_areas_are_not_in_evaluation(split: str):
-    for plain, flat in zip(make().batches(split), make(flat_areas=1.0).batches(split), strict=True):
-        assert torch.equal(plain.clean, flat.clean) and torch.equal(plain.degraded, flat.degraded)
+def test_variations_are_not_in_evaluation(split: str):
+    varied = make(flat_areas=1.0, enlarged=1.0)
+    for plain, other in zip(make().batches(split), varied.batches(split), strict=True):
+        assert torch.equal(plain.clean, other.clean) and torch.equal(plain.degraded, other.degraded)
+
+
+def trained(epoch: int = 0, **shares: float) -> Batch:
+    """The first batch of a training."""
+    module = make(**shares)  # type: ignore[arg-type]
+    progress = SimpleNamespace(is_last_batch=True, current=SimpleNamespace(processed=0, ready=0))
+    loop = SimpleNamespace(restarting=False, epoch_loop=SimpleNamespace(batch_progress=progress))
+    module.trainer = SimpleNamespace(current_epoch=epoch, global_rank=0, world_size=1, global_step=0, fit_loop=loop)
+    module.setup()
+    return module.on_after_batch_transfer(next(iter(module.train_dataloader())), 0)
 
 
 def test_flat_areas_are_in_training():
-    def trained(share: float) -> Batch:
-        module = make(flat_areas=share)
-        progress = SimpleNamespace(is_last_batch=True, current=SimpleNamespace(processed=0, ready=0))
-        loop = SimpleNamespace(restarting=False, epoch_loop=SimpleNamespace(batch_progress=progress))
-        module.trainer = SimpleNamespace(current_epoch=0, global_rank=0, world_size=1, global_step=0, fit_loop=loop)
-        module.setup()
-        return module.on_after_batch_transfer(next(iter(module.train_dataloader())), 0)
-
-    plain, flat = trained(0.0), trained(1.0)
+    plain, flat = trained(), trained(flat_areas=1.0)
     assert torch.equal(plain.index, flat.index)
     assert (plain.clean != flat.clean).flatten(1).any(dim=1).all()
+
+
+def test_a_share_of_the_training_batches_has_twice_the_side():
+    sides = [trained(epoch, enlarged=0.3).clean.shape[-1] for epoch in range(60)]
+    assert set(sides) == {32, 64} and 8 <= sides.count(64) <= 28  # binomial, 18 ± 2.8 deviations
+    batch = trained(enlarged=1.0)
+    assert batch.degraded.shape == batch.clean.shape == (4, 3, 64, 64) and batch.mask.shape == (4, 1, 64, 64)
