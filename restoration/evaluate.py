@@ -20,6 +20,7 @@ from restoration.classifier import Classifier, Ensemble
 from restoration.classifier.ensemble import shown_classes
 from restoration.data.datamodule import RestorationDataModule
 from restoration.errors import UserError
+from restoration.metrics.fid import NAME as FID
 from restoration.metrics.frechet import FrechetDistance, encoder_distance
 from restoration.metrics.recognition import recognise
 from restoration.report.folder import Report
@@ -49,6 +50,8 @@ def _distance(own: dict[str, Any] | None, asked: DictConfig) -> FrechetDistance 
     changes: dict[str, Any] = {str(key): value for key, value in asked.items() if value is not None}
     facts = facts_of(Path(str(asked.weights)))  # what a file of pretrain says need not be given
     own = {**(own or {}), **{key: facts[key] for key in ("model", "stem") if key in facts}} or None
+    if asked.model == FID:
+        own = {"weights": None, "stem": None}
     encoder = {**(own or {}), **changes} or None
     if changes and not {"model", "weights", "stem"} <= (encoder or {}).keys():
         raise UserError("the run has no encoder of its own: give frechet.model, frechet.weights and frechet.stem")

@@ -16,6 +16,8 @@ from restoration.backbone.pretrained import facts_of
 from restoration.classifier import Classifier
 from restoration.classifier.maps import FeatureMaps
 from restoration.classifier.model import ENCODER
+from restoration.metrics.fid import NAME as FID
+from restoration.metrics.fid import Inception
 
 PREFIX = "frechet_"
 GROUPS = 10  # of images, for the jackknife interval of a distance
@@ -105,8 +107,8 @@ class FrechetDistance:
     """Features for distances: of sets of images (Fréchet), the spatial mean of an encoder's last feature map; of two
     images, `perceptual_distance` over all maps.
 
-    They are not FID and LPIPS, which are defined by networks of their own. A distance over another network carries that
-    network's name, and is no evidence for a model that was trained on these features.
+    They are not FID and LPIPS, which are defined by networks of their own (that of the FID is `fid.Inception`). A distance
+    over another network carries that network's name, and is no evidence for a model that was trained on these features.
 
     It is deliberately not an nn.Module: as a submodule its weights would enter the optimizer, the moving averages and
     the checkpoints.
@@ -151,10 +153,12 @@ def encoder_distance(encoder: dict[str, Any] | None) -> FrechetDistance | None:
     """The Fréchet distance over the features of an encoder as it was before training; None for random weights.
 
     Args:
-        encoder: the config of `backbone.encoder`; None if the backbone has none.
+        encoder: the config of `backbone.encoder`; None if the backbone has none. The model `inception` gives the FID.
     """
     if encoder is None:
         return None
+    if encoder["model"] == FID:
+        return FrechetDistance(Inception(encoder.get("weights")), f"{PREFIX}{FID}")
     model, weights = encoder["model"], str(encoder["weights"])
     if weights == "random":
         return None
