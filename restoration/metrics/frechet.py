@@ -107,8 +107,9 @@ class FrechetDistance:
     """Features for distances: of sets of images (Fréchet), the spatial mean of an encoder's last feature map; of two
     images, `perceptual_distance` over all maps.
 
-    They are not FID and LPIPS, which are defined by networks of their own (that of the FID is `fid.Inception`). A distance
-    over another network carries that network's name, and is no evidence for a model that was trained on these features.
+    They are not FID and LPIPS, which are defined by networks of their own (`fid.Inception` is that of the FID). A
+    distance over another network carries that network's name, and is no evidence for a model that was trained on these
+    features.
 
     It is deliberately not an nn.Module: as a submodule its weights would enter the optimizer, the moving averages and
     the checkpoints.
