@@ -19,6 +19,9 @@ class UNet(Backbone):
     than `ResNetUNet`, or than itself with group normalisation (docs/log.md). No part of it could run once per image,
     so it is meant for one evaluation or few.
 
+    Borders are mirrored: zeros around an image would tell the network where it is and how large the image is, and it
+    would fail on other sizes than those of its training.
+
     Batch statistics are those of a process; on several GPUs set trainer.sync_batchnorm=true.
 
     Args:
@@ -35,7 +38,7 @@ class UNet(Backbone):
         self.stem = Level(11, widths[0], embedding)
         self.down = nn.ModuleList(Level(fine, coarse, embedding, stride=2) for fine, coarse in pairs)
         self.up = nn.ModuleList(Level(fine + coarse, fine, embedding) for fine, coarse in reversed(pairs))
-        self.head = nn.Conv2d(widths[0], 3, 3, padding=1)
+        self.head = nn.Conv2d(widths[0], 3, 3)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
 
@@ -55,7 +58,7 @@ class UNet(Backbone):
         for level, skip in zip(self.up, reversed(skips), strict=True):
             hidden = F.interpolate(hidden, size=skip.shape[-2:], mode="nearest")
             hidden = level(torch.cat([hidden, skip], dim=1), time)
-        return self.head(hidden).float()
+        return self.head(_mirrored(hidden)).float()
 
 
 class Level(nn.Module):
@@ -70,13 +73,18 @@ class Level(nn.Module):
 
     def __init__(self, channels: int, width: int, embedding: int, stride: int = 1) -> None:
         super().__init__()
-        self.enter = nn.Conv2d(channels, width, 3, stride, padding=1, bias=False)
+        self.enter = nn.Conv2d(channels, width, 3, stride, bias=False)
         self.enter_norm = nn.BatchNorm2d(width)
         self.shift = nn.Linear(embedding, width)
-        self.leave = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.leave = nn.Conv2d(width, width, 3, bias=False)
         self.leave_norm = nn.BatchNorm2d(width)
 
     def forward(self, images: Tensor, time: Tensor) -> Tensor:
         """(B, width, H / stride, W / stride) from (B, channels, H, W) and the embedding of the time (B, embedding)."""
-        hidden = self.enter_norm(self.enter(images)) + self.shift(time)[:, :, None, None]
-        return F.relu(self.leave_norm(self.leave(F.relu(hidden))))
+        hidden = self.enter_norm(self.enter(_mirrored(images))) + self.shift(time)[:, :, None, None]
+        return F.relu(self.leave_norm(self.leave(_mirrored(F.relu(hidden)))))
+
+
+def _mirrored(images: Tensor) -> Tensor:
+    """With one more pixel on each side, (B, C, H + 2, W + 2)."""
+    return F.pad(images, (1, 1, 1, 1), "reflect" if min(images.shape[-2:]) > 1 else "replicate")

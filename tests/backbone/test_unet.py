@@ -68,3 +68,21 @@ def test_every_multiple_of_the_stride_goes_through(backbone: UNet, size: tuple[i
     assert backbone.stride == 4
     features = backbone.encode(torch.rand(1, 3, *size), Estimate(**estimate(1, size)))
     assert backbone(torch.rand(1, 3, *size), torch.zeros(1), features).shape == (1, 3, *size)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("side", [4, 16, 64])
+def test_borders_and_size_are_no_cue(backbone: UNet, side: int):
+    """A constant image has a constant result, the same at every size; zeros around it would mark its border."""
+    colour = torch.tensor([0.3, -0.2, 0.6])[None, :, None, None]
+
+    def result(side: int) -> Tensor:
+        parts = {"initial": colour, "residual_std": torch.tensor(0.5), "hole": torch.tensor(0.0)}
+        sizes = {"initial": 3, "residual_std": 1, "hole": 1}
+        constant = {name: value.expand(1, sizes[name], side, side) for name, value in parts.items()}
+        features = backbone.encode(colour.expand(1, 3, side, side), Estimate(**constant))
+        return backbone(torch.zeros(1, 3, side, side), torch.zeros(1), features)
+
+    expected = result(96)[..., :1, :1]
+    torch.testing.assert_close(result(side), expected.expand(1, 3, side, side), atol=1e-4, rtol=1e-4)
+    assert expected.abs().max() > 0.01

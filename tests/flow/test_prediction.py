@@ -7,6 +7,7 @@ from torch import Tensor
 from restoration.estimator import Estimate
 from restoration.flow import CleanPrediction, VelocityPrediction, interpolate, precondition
 from restoration.flow.field import Network
+from restoration.flow.prediction import local_mean
 
 TIMES = torch.tensor([0.0, 0.4, 0.95], dtype=torch.float64)
 
@@ -119,3 +120,36 @@ def test_a_clean_prediction_is_trained_on_its_error_over_the_time_left(drawn, fl
 def test_a_perfect_network_has_no_training_error(drawn, kind):
     velocity, target = drawn.exact(kind).training_pair(drawn.x_0, drawn.x_1, drawn.x_t, drawn.t)
     torch.testing.assert_close(velocity, target)
+
+
+def test_the_local_mean_is_the_weighted_one():
+    images, weight = torch.randn(2, 3, 12, 17, dtype=torch.float64), torch.rand(2, 1, 12, 17, dtype=torch.float64)
+    sigma, row, column = 1.7, 2, 9  # near the upper border
+    y, x = torch.arange(12.0, dtype=torch.float64)[:, None], torch.arange(17.0, dtype=torch.float64)
+    near = ((y - row).abs() <= 6) & ((x - column).abs() <= 6)
+    window = near * torch.exp(-((y - row) ** 2 + (x - column) ** 2) / (2 * sigma**2))
+    full = torch.exp(-(torch.arange(-6.0, 7.0, dtype=torch.float64) ** 2) / (2 * sigma**2)).sum() ** 2
+    expected = (images * weight * window).sum(dim=(2, 3)) / ((weight * window).sum(dim=(2, 3)) + 0.02 * full)
+    torch.testing.assert_close(local_mean(images, weight, sigma)[..., row, column], expected)
+
+
+def test_the_local_mean_of_what_is_known_is_kept(drawn):
+    """Of a wide residual, as of a colour cast; in the hole and where nothing remains to be done all is as without."""
+    estimate, side = drawn.estimate, 64
+    hole = torch.zeros(3, 1, side, side, dtype=torch.float64)
+    hole[1, :, 20:60, 10:50] = 1
+    std = torch.full_like(hole, 0.3)
+    std[2, :, :8] = 0
+    degraded = torch.rand(3, 3, side, side, dtype=torch.float64)
+    estimate = Estimate(degraded, std, hole)
+    detail = 0.1 * (-1.0) ** torch.arange(side, dtype=torch.float64)
+
+    def field(keep_mean: float, cast: float) -> Tensor:
+        network = lambda *_: (detail + cast).expand(3, 3, side, side)  # noqa: E731
+        return CleanPrediction(network, estimate, degraded, hole, keep_mean=keep_mean).clean(degraded, TIMES)
+
+    plain, kept = field(0, 0.2), field(4, 0.2)
+    torch.testing.assert_close(kept[0], field(0, 0.0)[0], atol=0.3 * 0.2 * 0.15, rtol=0)  # 2 % remain, more at a border
+    middle = (slice(None), slice(38, 42), slice(28, 32))
+    torch.testing.assert_close(kept[1][middle], plain[1][middle], atol=1e-3, rtol=0)
+    assert torch.equal(kept[2, :, :8], degraded[2, :, :8])
