@@ -26,17 +26,21 @@ def local_mean(images: Tensor, weight: Tensor, sigma: float) -> Tensor:
     Returns:
         (B, C, H, W), at least float32. It falls to 0 where less than a fiftieth of the window has a weight.
     """
-    radius = math.ceil(3 * sigma)
+    step = max(1, int(sigma / 4))  # a wide window needs no more than every second pixel, or fourth, …
+    radius = math.ceil(3 * sigma / step)
     offsets = torch.arange(-radius, radius + 1, device=images.device)
     with torch.autocast(images.device.type, enabled=False):
-        weighted = torch.cat([images * weight, weight.to(images)], dim=1)
-        weighted = weighted.to(torch.promote_types(weighted.dtype, torch.float32))
-        window = torch.softmax(-0.5 * (offsets / sigma).to(weighted).square(), dim=0)
+        sums = torch.cat([images * weight, weight.to(images)], dim=1)
+        sums = sums.to(torch.promote_types(sums.dtype, torch.float32))
+        if step > 1:
+            sums = F.avg_pool2d(sums, step, ceil_mode=True, count_include_pad=False)
+        window = torch.softmax(-0.5 * (offsets * step / sigma).to(sums).square(), dim=0)
         for shape, padding in (((1, 1, 1, -1), (0, radius)), ((1, 1, -1, 1), (radius, 0))):
-            kernel = window.view(shape).expand(weighted.shape[1], 1, -1, -1)
-            weighted = F.conv2d(weighted, kernel, padding=padding, groups=weighted.shape[1])
-        total, share = weighted[:, :-1], weighted[:, -1:]
-        return total / (share + 0.02)
+            sums = F.conv2d(
+                sums, window.view(shape).expand(sums.shape[1], 1, -1, -1), padding=padding, groups=sums.shape[1]
+            )
+        mean = sums[:, :-1] / (sums[:, -1:] + 0.02)
+        return mean if step == 1 else F.interpolate(mean, size=images.shape[-2:], mode="bilinear")
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,7 @@
 """Predictions: what the network sees, what its output means, and how training weights the velocity over time."""
 
+import math
+
 import pytest
 import torch
 from torch import Tensor
@@ -131,6 +133,16 @@ def test_the_local_mean_is_the_weighted_one():
     full = torch.exp(-(torch.arange(-6.0, 7.0, dtype=torch.float64) ** 2) / (2 * sigma**2)).sum() ** 2
     expected = (images * weight * window).sum(dim=(2, 3)) / ((weight * window).sum(dim=(2, 3)) + 0.02 * full)
     torch.testing.assert_close(local_mean(images, weight, sigma)[..., row, column], expected)
+
+
+def test_a_wide_window_on_a_coarse_grid_is_close_to_the_mean():
+    """Of a slow wave, in float64: the mean of a wave is the wave, damped by exp(−½(σω)²)."""
+    x, sigma, frequency = torch.arange(200, dtype=torch.float64), 8, 0.05
+    wave = torch.sin(frequency * x).expand(1, 1, 200, 200)
+    mean = local_mean(wave, torch.ones_like(wave), sigma)
+    inside = (slice(None), slice(None), slice(40, 160), slice(40, 160))
+    expected = wave * math.exp(-((sigma * frequency) ** 2) / 2) / 1.02
+    torch.testing.assert_close(mean[inside], expected[inside], atol=3e-3, rtol=0)
 
 
 def test_the_local_mean_of_what_is_known_is_kept(drawn):
