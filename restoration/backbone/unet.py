@@ -87,4 +87,5 @@ class Level(nn.Module):
 
 def _mirrored(images: Tensor) -> Tensor:
     """With one more pixel on each side, (B, C, H + 2, W + 2)."""
-    return F.pad(images, (1, 1, 1, 1), "reflect" if min(images.shape[-2:]) > 1 else "replicate")
+    with torch.autocast(images.device.type, enabled=False):  # which would pad in float32
+        return F.pad(images, (1, 1, 1, 1), "reflect" if min(images.shape[-2:]) > 1 else "replicate")

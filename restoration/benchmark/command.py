@@ -57,7 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     precision = str(resolve_precision("auto", "auto"))
     if options.page is not None:
-        settings = Settings(device, precision, options.rounds, options.limit, options.compile, options.smoke, overrides)
+        rounds = 1 if options.smoke else options.rounds
+        settings = Settings(device, precision, rounds, options.limit, options.compile, options.smoke, overrides)
         print(suite(options.page, options.tables, settings))
         return
     # The first twice: what its two rows differ by is noise.
