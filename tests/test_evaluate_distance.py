@@ -5,12 +5,25 @@ from pathlib import Path
 
 import pytest
 from helpers import FEW_PASSES, TINY, complaint, encoder_file, run_command
+from torch import Tensor, nn
 
 from restoration import train
 from restoration.evaluate import main
+from restoration.metrics import frechet
 from restoration.metrics.frechet import encoder_distance
 
 RUN = Path("outputs/blur_erase/run")
+
+
+class Means(nn.Module):
+    """In place of the network of the FID, whose weights are a download: the mean colours."""
+
+    def __init__(self, weights: str | None) -> None:
+        super().__init__()
+        assert weights is None
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        return [images.mean(dim=(2, 3), keepdim=True)]
 
 
 def evaluate(*arguments: str) -> int:
@@ -32,6 +45,9 @@ def test_a_run_without_an_encoder_is_evaluated_over_a_given_one(
     assert evaluate(weights, "trust=tiny") == 2 and "no encoder of its own" in complaint(capsys)
     assert evaluate(weights, "trust=tiny", "frechet.model=test_resnet", "frechet.stem=no_pool") == 0
     assert "frechet_test_resnet" in json.loads((RUN / "evaluation" / "metrics.json").read_text())["restored"]
+    monkeypatch.setattr(frechet, "Inception", Means)
+    assert evaluate("frechet.model=inception", "trust=tiny", "overwrite=true") == 0
+    assert "frechet_inception" in json.loads((RUN / "evaluation" / "metrics.json").read_text())["restored"]
 
 
 def test_random_features_give_no_distance():

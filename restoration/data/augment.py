@@ -38,8 +38,8 @@ def flat_areas(images: Tensor, keys: Tensor, share: float) -> Tensor:
 def enlarged(images: Tensor, keys: Tensor) -> Tensor:
     """Images of twice the side: each is enlarged by a factor from 2 to 4 and cropped at random.
 
-    Photographs at full resolution are larger and smoother than the thumbnails of a data set. A network that never saw
-    such images takes their smoothness for blur, and shifts the colours of areas larger than its training images.
+    Photographs at full resolution are larger and smoother than the thumbnails of a data set, and their smoothness may
+    be taken for blur.
 
     Args:
         images: (B, 3, H, W) in [0, 1].

@@ -16,6 +16,7 @@ from restoration.backbone.pretrained import facts_of
 from restoration.classifier import Classifier
 from restoration.classifier.maps import FeatureMaps
 from restoration.classifier.model import ENCODER
+from restoration.errors import UserError
 from restoration.metrics.fid import NAME as FID
 from restoration.metrics.fid import Inception
 
@@ -159,6 +160,8 @@ def encoder_distance(encoder: dict[str, Any] | None) -> FrechetDistance | None:
     if encoder is None:
         return None
     if encoder["model"] == FID:
+        if encoder.get("stem"):
+            raise UserError(f"frechet.model={FID} has no choice of a stem; leave frechet.stem out")
         return FrechetDistance(Inception(encoder.get("weights")), f"{PREFIX}{FID}")
     model, weights = encoder["model"], str(encoder["weights"])
     if weights == "random":

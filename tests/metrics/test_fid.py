@@ -62,11 +62,15 @@ def test_images_are_rounded_to_8_bits_once(weights: Path):
     inception = Inception(weights)
     pixels = Images(0, 1.0).pixels[:2]
     expected = inception.network(pixels)[0]
-    features = FrechetDistance(inception, "frechet_inception").features(pixels.float() / 255 + 0.3 / 255)
-    assert features.shape == (2, 2048) and torch.equal(features, expected)
+    for less in (-0.3, 0.3):  # of a grey level: not cut off, but rounded
+        shifted = (pixels.float() + less).clamp(0, 255) / 255
+        features = FrechetDistance(inception, "frechet_inception").features(shifted)
+        assert features.shape == (2, 2048) and torch.equal(features, expected)
 
 
 def test_what_is_missing_is_said_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    with pytest.raises(UserError, match=r"frechet.model=inception has no choice of a stem"):
+        encoder_distance({"model": "inception", "weights": None, "stem": "no_pool"})
     with pytest.raises(UserError, match=r"frechet.weights=gone.pth: there is no such file"):
         Inception("gone.pth")
     other = tmp_path / "other.pth"
