@@ -104,8 +104,8 @@ class Restorer(HubMixin):
             mask: bool or float (B, 1, H, W), as `Estimator.forward` takes it; None if unknown.
             start: mean (B, 3, H, W) and sigma (B, 1, H, W) of x_0 if known already; None asks the source.
         """
-        images = to_model(degraded)
-        estimate = self.estimator(images, mask)
+        estimate = self.estimator(to_model(degraded), mask)
+        images = estimate.observed(to_model(degraded))
         features = self.backbone.encode(images, estimate)
 
         def network(x_in: Tensor, t: Tensor, r: Tensor | None, noise: Tensor | None) -> Tensor:
@@ -139,7 +139,7 @@ class Restorer(HubMixin):
             keys: int64 (B,); equal keys give equal noise.
             nfe: network evaluations per image; None takes the sampler's own.
             sampler: replaces the restorer's own.
-            mask: bool (B, 1, H, W), True where content is missing; None if unknown.
+            mask: bool (B, 1, H, W), True where content is missing, whatever is there now; None if unknown.
             tiles: splits images larger than a tile, and has large holes looked for (`large_holes`); None does neither.
             keep_known: pixels outside the mask stay as they are.
             dtype: of the network's multiplications; None is float32, or that of an autocast around the call.

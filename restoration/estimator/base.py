@@ -15,11 +15,20 @@ class Estimate:
         initial: (B, 3, H, W), the initial estimate of the clean image.
         residual_std: (B, 1, H, W), upper estimate of the standard deviation of clean − initial at each pixel.
         hole: (B, 1, H, W) in [0, 1], probability that the pixel's content is missing.
+        given: bool (B, 1, H, W), True where a given mask says that it is; None if no mask was given.
     """
 
     initial: Tensor
     residual_std: Tensor
     hole: Tensor
+    given: Tensor | None = None
+
+    def observed(self, degraded: Tensor) -> Tensor:
+        """The degraded image (B, 3, H, W) as backbone and source see it: without the content of a given mask.
+
+        There it is the initial estimate. A hole that was only estimated may be wrong, so its content stays in sight.
+        """
+        return degraded if self.given is None else degraded.where(~self.given, self.initial)
 
 
 class Estimator(nn.Module, ABC):

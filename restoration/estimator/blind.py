@@ -27,7 +27,7 @@ _ERROR_FLOOR = 0.5 * 2 / 255
 EXPORTED_HALVINGS = 12
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class BlindEstimate(Estimate):
     """An estimate with what its loss needs.
 
@@ -73,17 +73,23 @@ class Blind(Estimator):
         return self
 
     def forward(self, degraded: Tensor, mask: Tensor | None = None) -> BlindEstimate:
+        given = None
+        if mask is not None and not mask.is_floating_point():
+            # In training every other image is blind. The order of the images is random already.
+            with_mask = torch.arange(mask.shape[0], device=mask.device)[:, None, None, None] % 2 == 1
+            with_mask = with_mask if self.training else torch.ones_like(with_mask)
+            given = mask & with_mask
+            if not self.training:  # where the hole is to be found, whatever it contains
+                degraded = degraded.where(~given, fill(degraded, (~given).float()))
         hole_logit, features = self.damage(degraded)
         probability = torch.sigmoid(hole_logit.detach())
         hole = ((probability - _LEAST_HOLE) / (1 - 2 * _LEAST_HOLE)).clamp(0, 1)
         if self.certainty:
             hole = hole * (_largest_near(probability, _NEAR) >= self.certainty)
-        if mask is not None and mask.is_floating_point():
-            hole = torch.maximum(hole, mask)
+        if given is not None:
+            hole = torch.where(with_mask, given.to(hole), hole)
         elif mask is not None:
-            # In training every other image is blind. The order of the images is random already.
-            given = torch.arange(mask.shape[0], device=mask.device)[:, None, None, None] % 2 == 1
-            hole = torch.where(given, mask.to(hole), hole) if self.training else mask.to(hole)
+            hole = torch.maximum(hole, mask)
         # Only pixels that are surely known may spread: on coarse pyramid levels a trace of black would dominate.
         filled = fill(degraded, (1 - 4 * hole).clamp(min=0))
         initial = degraded + hole * (filled - degraded)
@@ -91,7 +97,7 @@ class Blind(Estimator):
         # Less than the floor of the target is exactly nothing: an intact image stays as it is.
         known = (_MARGIN * (log_error.detach().exp() - _ERROR_FLOOR)).clamp(0.0, 1.0)
         residual_std = hole * _MARGIN * _HOLE_ERROR + (1 - hole) * known[:, None, None, None]
-        return BlindEstimate(initial, residual_std, hole, hole_logit, log_error)
+        return BlindEstimate(initial, residual_std, hole, given, hole_logit=hole_logit, log_error=log_error)
 
     def loss(self, estimate: Estimate, degraded: Tensor, clean: Tensor, mask: Tensor) -> dict[str, Tensor]:
         """Cross-entropy of the hole, and a tenth of the squared error of the log error. The mask is a target only."""

@@ -1,43 +1,18 @@
-"""The blind estimator: where the hole is, how large the rest of the error is, and what a user's mask changes."""
+"""The blind estimator: where the hole is, how large the rest of the error is, and what teaches it."""
 
 import math
 
 import pytest
 import torch
-from helpers import Plain
-from torch import Tensor, nn
+from torch import Tensor
 
-from restoration.backbone import Encoder, ResNetUNet
 from restoration.batch import Batch
 from restoration.estimator import Blind
-from restoration.estimator.blind import BlindEstimate, fill
-from restoration.flow import Degraded, InitialEstimate, Uniform
+from restoration.estimator.blind import BlindEstimate
+from restoration.flow import Uniform
 from restoration.keyed import fold
 from restoration.objective import FlowMatching, LogSquaredError, Objective, Regression, SquaredError, Term, TermValue
 from restoration.restorer import Restorer
-from restoration.sampler import Euler
-
-
-def make_batch(count: int = 6, size: int = 32) -> Batch:
-    clean = torch.rand(count, 3, size, size)
-    mask = torch.zeros(count, 1, size, size, dtype=torch.bool)
-    mask[:, :, 4:12, 6:14] = True
-    degraded = (clean * 0.9 + 0.03).masked_fill(mask, 0.0)
-    return Batch(clean, degraded, mask, torch.rand(count), torch.arange(count))
-
-
-@pytest.fixture
-def batch() -> Batch:
-    return make_batch()
-
-
-@pytest.fixture
-def blind() -> Blind:
-    """With random weights also in the layers that are zero-initialised, which would stop the gradient."""
-    blind = Blind(16).eval()
-    for layer in (blind.damage.hole[1], blind.damage.error[2]):
-        nn.init.normal_(layer.weight, std=0.1)
-    return blind
 
 
 def loss_of(batch: Batch, estimate: BlindEstimate, estimator: Blind) -> dict[str, Tensor]:
@@ -70,29 +45,6 @@ def test_a_hole_is_believed_near_a_pixel_that_is_certainly_one(blind, monkeypatc
     assert not blind(degraded).hole.any()
     mask = torch.ones(1, 1, 8, 96, dtype=torch.bool)
     assert torch.equal(blind(degraded, mask).hole, mask.float())
-
-
-def test_in_training_every_other_image_comes_with_its_mask(blind):
-    degraded, mask = torch.rand(4, 3, 32, 32) - 0.5, torch.zeros(4, 1, 32, 32, dtype=torch.bool)
-    mask[..., 8:20, 8:20] = True
-    given, unknown = blind.eval()(degraded, mask).hole, blind.train()(degraded).hole
-    hole = blind(degraded, mask).hole
-    assert torch.equal(hole[1::2], given[1::2]) and torch.equal(given, mask.float())
-    torch.testing.assert_close(hole[::2], unknown[::2])
-    assert not torch.equal(unknown, given)
-
-
-def test_masks_are_given_in_training_only_and_only_if_asked_for(network, batch, monkeypatch):
-    """The objective passes the mask on; validation, which calls it too, is blind."""
-    seen = []
-    forward = Blind.forward
-    monkeypatch.setattr(Blind, "forward", lambda self, y, mask=None: seen.append(mask) or forward(self, y, mask))
-    objective, keys = Objective({"term": Nothing()}), fold("step", batch.index)
-    objective(network.train(), batch, keys)
-    objective(network.eval(), batch, keys)
-    network.train().estimator.condition_on_mask = False
-    objective(network, batch, keys)
-    assert torch.equal(seen[0], batch.mask) and seen[1:] == [None, None]
 
 
 def test_the_initial_estimate_is_the_degraded_image_with_its_hole_filled():
@@ -128,33 +80,6 @@ def test_the_residual_std_is_a_half_in_the_hole_and_twice_the_expected_error_els
     assert estimate.hole.std() > 0
 
 
-def test_a_users_mask_is_the_hole(blind):
-    """The mask decides, whatever the pixels look like: here its pixels are not black, and black ones are known."""
-    degraded, mask = torch.rand(2, 3, 32, 32) * 1.5 - 0.6, torch.zeros(2, 1, 32, 32, dtype=torch.bool)
-    mask[0, :, 4:15, 3:20] = True
-    degraded[:, :, 20:28, 20:28] = -1
-    estimate = blind(degraded, mask)
-    assert torch.equal(estimate.hole, mask.float())
-    filled = fill(degraded, (~mask).float())
-    inside = mask.expand_as(degraded)
-    torch.testing.assert_close(estimate.initial[inside], filled[inside])
-    assert torch.equal(estimate.initial[~inside], degraded[~inside])
-    assert (estimate.initial - degraded)[inside].abs().mean() > 0.1
-    # Blind, it reads black as a hole.
-    assert (blind(degraded).hole[..., 21:27, 21:27] > 0.5).float().mean() > 0.5
-
-
-def test_the_restorer_hands_the_mask_to_the_estimator(blind):
-    restorer = Restorer(Plain(), InitialEstimate(0.0), Euler(), estimator=blind)
-    degraded, mask = torch.rand(1, 3, 32, 32), torch.zeros(1, 1, 32, 32, dtype=torch.bool)
-    mask[..., 8:20, 8:20] = True
-    field = restorer.field(degraded, mask)
-    assert torch.equal(field.estimate.hole, mask.float())
-    assert torch.equal(field.mean, field.estimate.initial)
-    keys = torch.arange(1)
-    assert not torch.equal(restorer.restore(degraded, keys, mask=mask).images, restorer.restore(degraded, keys).images)
-
-
 def test_the_loss_is_cross_entropy_and_a_tenth_of_the_squared_log_error(batch, blind):
     estimate = blind(2 * batch.degraded - 1)
     parts = loss_of(batch, estimate, blind)
@@ -178,26 +103,11 @@ def test_the_loss_is_finite_on_intact_and_on_wholly_erased_images(batch, blind):
         assert all(value.isfinite() for value in parts.values())
 
 
-def test_a_mask_does_not_change_what_the_loss_teaches(batch, blind):
-    """The log-odds are of the image alone, so a given mask is no shortcut."""
-    degraded = 2 * batch.degraded - 1
-    assert torch.equal(blind(degraded, batch.mask).hole_logit, blind(degraded).hole_logit)
-
-
 class Nothing(Term):
     """A term without a loss: only the estimator's is left."""
 
     def forward(self, field, batch, keys, progress=1.0) -> TermValue:
         return TermValue(torch.zeros(()))
-
-
-@pytest.fixture
-def network(blind) -> Restorer:
-    backbone = ResNetUNet(Encoder("test_resnet", "random"), widths=(16, 16, 24, 24), depth=1, embedding=32)
-    # The last layers are zero-initialised, and would stop every gradient.
-    for layer in (backbone.head, backbone.linear, *(block.out for block in backbone.blocks)):
-        nn.init.normal_(layer.weight, std=0.1)
-    return Restorer(backbone, Degraded(0.5), Euler(), estimator=blind).train()
 
 
 def gradients(network: Restorer, batch: Batch, term: Term) -> tuple[dict[str, float], dict[str, float]]:
@@ -227,9 +137,8 @@ def test_the_estimators_loss_gives_no_gradient_to_the_backbone(network, batch):
     assert set(backbone.values()) == {0.0}
 
 
-def test_the_hole_is_learned_from_its_target():
+def test_the_hole_is_learned_from_its_target(batch):
     """A few steps of the estimator's loss alone find white rectangles, which it does not start from."""
-    batch = make_batch(8)
     batch.clean.mul_(0.8)
     batch.degraded.copy_(batch.clean.masked_fill(batch.mask, 1.0))
     estimator = Blind(16)
