@@ -18,7 +18,7 @@ from torch.export import Dim, ExportedProgram
 
 from restoration.checkpoint_file import read_checkpoint
 from restoration.errors import UserError
-from restoration.estimator.blind import EXPORTED_HALVINGS
+from restoration.estimator.fill import EXPORTED_HALVINGS
 from restoration.flow import to_image
 from restoration.restorer import Restorer
 from restoration.run.checkpoint import best_checkpoint

@@ -8,10 +8,11 @@ from restoration.keyed import fold, uniform
 
 
 def flat_areas(images: Tensor, keys: Tensor, share: float) -> Tensor:
-    """Gives some images large areas that are exactly black or white, as intact images may have them.
+    """Gives some images large areas of exactly one colour, as intact images may have them.
 
-    A third of them get bars along two opposite sides (letterbox), a third become black on white or white on black
-    (text, drawings), and a third are badly exposed, so that dark or bright parts are clipped.
+    A quarter of them get bars along two opposite sides, most often black (letterbox), a quarter become black on white
+    or white on black (text), a quarter have few colours (drawings), and a quarter are badly exposed, so that dark or
+    bright parts are clipped.
 
     Args:
         images: (B, 3, H, W) in [0, 1].
@@ -21,17 +22,19 @@ def flat_areas(images: Tensor, keys: Tensor, share: float) -> Tensor:
     if not share:
         return images
     height, width = images.shape[-2:]
-    draws = uniform(fold(keys, "flat_areas"), 5).to(images.device)[:, :, None, None, None]
-    changed, kind, value, size, side = draws.unbind(1)
-    value = (value < 0.25).float()  # black is the usual one
+    draws = uniform(fold(keys, "flat_areas"), 8).to(images.device)[:, :, None, None]
+    changed, kind, value, size, side = draws[:, :5, None].unbind(1)
+    colour = torch.where(value < 0.5, 0.0, torch.where(value < 0.75, 1.0, draws[:, 5:]))
     y = torch.linspace(0, 1, height, device=images.device)[:, None]
     x = torch.linspace(0, 1, width, device=images.device)
     across = torch.where(side < 0.5, torch.minimum(y, 1 - y), torch.minimum(x, 1 - x))
-    bars = torch.where(across < 0.05 + 0.2 * size, value, images)
+    bars = torch.where(across < 0.05 + 0.2 * size, colour, images)
     grey = images.mean(dim=1, keepdim=True)
     page = ((grey > 0.3 + 0.4 * size) != (side < 0.5)).float().expand_as(images)
+    steps = (2 + 4 * size).floor()
+    drawing = (images * steps).round() / steps
     clipped = ((images - 0.5 + (side - 0.5)) * (1.5 + 2 * size) + 0.5).clamp(0, 1)
-    varied = torch.where(kind < 1 / 3, bars, torch.where(kind < 2 / 3, page, clipped))
+    varied = torch.where(kind < 0.5, torch.where(kind < 0.25, bars, page), torch.where(kind < 0.75, drawing, clipped))
     return torch.where(changed < share, varied, images)
 
 

@@ -39,7 +39,7 @@ class RestorationDataModule(LightningDataModule):
         eval_batch_size: of validation and test, on all devices together.
         device: "cpu" reads batches from the store; "cuda" holds the training images on the GPU.
         seed: keys the order of the images and the degradations of training.
-        flat_areas: share of the training images that get exactly black or white areas before they are degraded
+        flat_areas: share of the training images that get areas of exactly one colour before they are degraded
             (`augment.flat_areas`), so that not every such area is taken for a hole.
         enlarged: share of the training batches whose images have twice the side (`augment.enlarged`), for restoring
             photographs; such a batch takes four times as long.

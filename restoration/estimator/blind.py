@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from restoration.errors import Share, Width
 from restoration.estimator.base import Estimate, Estimator
+from restoration.estimator.fill import fill
 
 # log of a typical error: about what blur at severity ½ leaves.
 _TYPICAL_LOG_ERROR = -3.0
@@ -22,9 +23,6 @@ _LEAST_HOLE = 0.1
 _NEAR = 32
 # Errors below half a grey level, in [−1, 1] units, count as zero.
 _ERROR_FLOOR = 0.5 * 2 / 255
-# Halvings in an exported graph, whose loops have a fixed length. They reach a single pixel from up to 4,096 px, and
-# further halvings of it change nothing.
-EXPORTED_HALVINGS = 12
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,6 +116,7 @@ class DamageNetwork(nn.Module):
 
     Exactly black pixels are often erased; others rarely are. The estimate of the hole starts from that, far from
     certainty, and the network learns which black areas belong to the image and which holes have another content.
+    It also sees where neighbours are equal, as in a hole of one colour and hardly ever in a photograph.
 
     Args:
         width: channels; half as many at full resolution.
@@ -127,7 +126,7 @@ class DamageNetwork(nn.Module):
     def __init__(self, width: int, halvings: int = 4) -> None:
         super().__init__()
         fine = max(8, width // 2)
-        self.stem = nn.Sequential(_convolution(5, fine), _convolution(fine, fine))
+        self.stem = nn.Sequential(_convolution(6, fine), _convolution(fine, fine))
         self.down = nn.ModuleList(
             nn.Sequential(_convolution(width if level else fine, width, 2), _convolution(width, width))
             for level in range(halvings)
@@ -151,7 +150,7 @@ class DamageNetwork(nn.Module):
         levels = ((degraded + 1) * 127.5).clamp(0, 255)
         black = (-levels.amax(dim=1, keepdim=True)).exp()
         white = (levels.amin(dim=1, keepdim=True) - 255).exp()
-        maps = [self.stem(torch.cat([degraded, black, white], dim=1))]
+        maps = [self.stem(torch.cat([degraded, black, white, equal_neighbours(levels)], dim=1))]
         for layer in self.down:
             maps.append(layer(maps[-1]))
         hidden = maps[-1]
@@ -165,6 +164,23 @@ class DamageNetwork(nn.Module):
         """The log error (B,) of the known region, from `forward`'s features and the hole (B, 1, H, W) in [0, 1]."""
         statistics = [known_statistics(level, hole, halvings) for halvings, level in enumerate(features)]
         return self.error(torch.cat(statistics, dim=1)).float()[:, 0] + _TYPICAL_LOG_ERROR
+
+
+def equal_neighbours(levels: Tensor) -> Tensor:
+    """The share (B, 1, H, W) of each pixel's 8 neighbours that have its colour; of one grey level away, 1/e counts.
+
+    Args:
+        levels: (B, 3, H, W) in grey levels [0, 255]. Beyond the border nothing is equal.
+    """
+    height, width = levels.shape[-2:]
+    around = F.pad(levels, (1, 1, 1, 1), value=-255.0)
+    total = torch.zeros_like(levels[:, :1])
+    for row in range(3):
+        for column in range(3):
+            if (row, column) != (1, 1):
+                neighbour = around[..., row : row + height, column : column + width]
+                total = total + (-(neighbour - levels).abs().amax(dim=1, keepdim=True)).exp()
+    return total / 8
 
 
 def _convolution(channels: int, width: int, stride: int = 1) -> nn.Sequential:
@@ -199,39 +215,3 @@ def known_statistics(features: Tensor, hole: Tensor, halvings: int = 1) -> Tenso
     mean = (features * weight).sum(dim=(2, 3))
     energy = (features.square() * weight).sum(dim=(2, 3))
     return torch.cat([mean, (energy + 1e-4).log()], dim=1)
-
-
-@torch.no_grad()
-def fill(images: Tensor, known: Tensor, relaxations: int = 4) -> Tensor:
-    """Smooth filling of unknown pixels by pull-push (Gortler et al. 1996, "The Lumigraph"). No gradient.
-
-    Weighted means are taken down a pyramid to a single pixel, then back up to where weight is missing. A few averages
-    over neighbours per level remove the traces of the grid. The result is close to the harmonic filling.
-
-    Args:
-        images: (B, 3, H, W).
-        known: (B, 1, H, W) in [0, 1], the weight of a pixel; where it is 1, the image is unchanged.
-        relaxations: averages over neighbours per level.
-
-    Returns:
-        float32 (B, 3, H, W).
-    """
-    with torch.autocast(images.device.type, enabled=False):
-        weights = [known.float()]
-        sums = [images.float() * weights[0]]
-        fixed = torch.compiler.is_exporting()
-        while len(sums) <= EXPORTED_HALVINGS if fixed else max(sums[-1].shape[-2:]) > 1:
-            total, weight = (
-                4 * F.avg_pool2d(finer[-1], 2, ceil_mode=True, count_include_pad=False) for finer in (sums, weights)
-            )
-            weights.append(weight.clamp(max=1.0))
-            sums.append(total * (weights[-1] / weight.clamp(min=1e-6)))
-        filled = sums[-1] / weights[-1].clamp(min=1e-6)
-        neighbours = images.new_tensor([[1, 2, 1], [2, 0, 2], [1, 2, 1]]).float().div(12).expand(3, 1, 3, 3)
-        for total, weight in zip(sums[-2::-1], weights[-2::-1], strict=True):
-            around = F.interpolate(filled, size=total.shape[-2:], mode="bilinear", align_corners=False)
-            filled = total + (1 - weight) * around
-            for _ in range(relaxations):
-                around = F.conv2d(F.pad(filled, (1, 1, 1, 1), mode="replicate"), neighbours, groups=3)
-                filled = total + (1 - weight) * around
-        return filled

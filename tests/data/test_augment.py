@@ -1,4 +1,4 @@
-"""Exactly black and white areas of intact training images."""
+"""Areas of one colour in intact training images, and images of twice the side."""
 
 import pytest
 import torch
@@ -27,6 +27,16 @@ def test_that_share_of_the_images_gets_flat_areas(share):
     if share == 1:
         area = extreme(after)
         assert (area > 0.999).any() and ((area > 0.09) & (area < 0.6)).any()  # pages, and bars
+
+
+def test_areas_of_one_colour_are_black_white_or_any():
+    before, keys = images(), fold("flat", torch.arange(300))
+    after = flat_areas(before, keys, 1.0)
+    bars = [image[:, 0] for image in after if (image[:, :2] == image[:, :1, :1]).all()]  # along the upper border
+    grey = [bar for bar in bars if 0.02 < bar[1, 0] < 0.98]
+    assert 25 < len(bars) < 75 and 0.1 < len(grey) / len(bars) < 0.5
+    colours = [len(image.unique()) for image in after]
+    assert 45 < sum(3 <= number <= 6 for number in colours) < 110  # a quarter are drawings
 
 
 def test_the_draws_are_those_of_the_image():

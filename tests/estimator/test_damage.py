@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from restoration.estimator.blind import DamageNetwork
+from restoration.estimator.blind import DamageNetwork, equal_neighbours
 
 
 @pytest.fixture
@@ -27,6 +27,18 @@ def test_the_estimate_of_the_hole_starts_from_exact_black_without_certainty():
     # Four grey levels are not black.
     almost = torch.sigmoid(DamageNetwork(16)(torch.full((2, 3, 32, 32), -1 + 8 / 255))[0])
     assert almost.max() < 0.06
+
+
+def test_equal_neighbours_are_counted():
+    levels = torch.full((1, 3, 6, 7), 200.0)
+    levels[0, 1, 3, 3] += 1
+    share = 8 * equal_neighbours(levels)[0, 0]
+    expected = torch.full((6, 7), 8.0)
+    expected[[0, -1]], expected[:, [0, -1]] = 5.0, 5.0
+    expected[[0, 0, -1, -1], [0, -1, 0, -1]] = 3.0
+    expected[2:5, 2:5] += math.exp(-1) - 1
+    expected[3, 3] = 8 * math.exp(-1)
+    torch.testing.assert_close(share, expected)
 
 
 def test_the_error_starts_from_a_typical_one():

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from restoration.estimator import known_statistics
-from restoration.estimator.blind import fill
+from restoration.estimator.fill import fill
 from restoration.metrics.classical import diffusion_fill
 
 

@@ -5,7 +5,7 @@ import torch
 from helpers import Plain
 
 from restoration.estimator import Blind
-from restoration.estimator.blind import fill
+from restoration.estimator.fill import fill
 from restoration.flow import Degraded, InitialEstimate
 from restoration.keyed import fold
 from restoration.objective import Objective, Regression, SquaredError
