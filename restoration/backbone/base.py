@@ -26,7 +26,7 @@ class Backbone(nn.Module, ABC):
         """Features of the degraded images, computed once per image. Only this backbone reads them.
 
         Args:
-            degraded: (B, 3, H, W) in [−1, 1].
+            degraded: (B, 3, H, W) in [−1, 1], without the content of a given mask (`Estimate.observed`).
             estimate: of the degradation.
         """
 

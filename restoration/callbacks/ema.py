@@ -15,7 +15,7 @@ class EMA(WeightAveraging):
     """Averages the network over a share of the steps so far (power-function EMA; Karras et al. 2024, "EDM2").
 
     Validation, checkpoints and everything made from them use the averaged network; training continues with its own
-    weights. Other parts of the module, such as the objective, are not averaged.
+    weights. Batch statistics are averaged alike. Other parts of the module, such as the objective, are not averaged.
 
     Args:
         horizon: share of the steps so far that the average covers, in (0, 1].
@@ -28,20 +28,22 @@ class EMA(WeightAveraging):
         if not 0 < horizon <= 1:
             raise UserError(f"callbacks.ema.horizon={horizon}: a share in (0, 1] is needed")
         self.horizon = horizon
-        # Buffers are copied: an average would round the integer ones.
-        super().__init__(use_buffers=False, multi_avg_fn=self._average)
+        # Batch statistics belong to the weights: those of the last few batches alone differ from one step to the next.
+        super().__init__(use_buffers=True, multi_avg_fn=self._average)
         self._swapped = False
 
     @torch.no_grad()
     def _average(self, averaged: list[Tensor], current: list[Tensor], updates: int | Tensor) -> None:
-        weight = 1 / (self.horizon * float(updates) + 1)
-        torch._foreach_lerp_(averaged, current, weight)
+        if averaged[0].is_floating_point():
+            torch._foreach_lerp_(averaged, current, 1 / (self.horizon * float(updates) + 1))
+        else:  # counters
+            torch._foreach_copy_(averaged, current)
 
     # Lightning's methods average whatever module they are given; here that is the network.
 
     def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
         if stage == "fit":
-            self._average_model = AveragedModel(pl_module.network, pl_module.device, use_buffers=False, **self._kwargs)
+            self._average_model = AveragedModel(pl_module.network, pl_module.device, use_buffers=True, **self._kwargs)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *arguments: Any) -> None:
         super().on_train_batch_end(trainer, pl_module.network, *arguments)

@@ -16,7 +16,7 @@ from restoration.restorer import Restorer
 def averages(horizon: float, values: list[float]) -> list[float]:
     """The average of a scalar parameter after each of its values."""
     scalar = nn.Linear(1, 1, bias=False).double()
-    averaged = AveragedModel(scalar, use_buffers=False, multi_avg_fn=EMA(horizon)._average)
+    averaged = AveragedModel(scalar, use_buffers=True, multi_avg_fn=EMA(horizon)._average)
     seen = []
     for value in values:
         scalar.weight.data.fill_(value)
@@ -80,14 +80,18 @@ def test_validation_sees_the_average_of_all_steps(tmp_path: Path):
     assert not differing(copy_of(module), witness.trained)
 
 
-def test_buffers_are_copied_exactly(tmp_path: Path):
-    """Averaging would round the counters of batches."""
-    ema, module = EMA(horizon=0.5), tiny_module("random")
-    fit(module, tmp_path, [ema], max_steps=4)
-    averaged, buffers = dict(ema._average_model.module.named_buffers()), dict(module.restorer.named_buffers())
-    counters = [int(value) for name, value in buffers.items() if name.endswith("num_batches_tracked")]
-    assert counters and set(counters) == {4}
-    assert all(torch.equal(value, averaged[name]) for name, value in buffers.items())
+def test_batch_statistics_are_averaged_and_counters_copied(tmp_path: Path):
+    """A counter's average would be rounded."""
+    witness, ema, module = Witness(), EMA(horizon=1.0), tiny_module("random")
+    fit(module, tmp_path, [ema, witness], max_steps=4)
+    averaged = dict(ema._average_model.module.named_buffers())
+    counters = {name: int(value) for name, value in averaged.items() if name.endswith("num_batches_tracked")}
+    assert counters and set(counters.values()) == {4}
+    statistics = [name for name in averaged if "running_" in name]
+    for name in statistics:
+        steps = torch.stack([step[f"restorer.{name}"].double() for step in witness.every_step])
+        torch.testing.assert_close(averaged[name].double(), steps.mean(dim=0), rtol=1e-4, atol=1e-6)
+    assert any(not torch.equal(averaged[name], witness.trained[f"restorer.{name}"]) for name in statistics)
 
 
 def test_the_checkpoint_and_what_is_loaded_from_it_are_the_average(tmp_path: Path):
