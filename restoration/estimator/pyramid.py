@@ -39,12 +39,14 @@ def large_holes(estimator: Estimator, degraded: Tensor) -> Tensor | None:
         if finer is not None:
             agreement = _mean(_halved(finer) * hole, _NEAR) / _mean(hole, _NEAR).clamp(min=1e-6)
             hole = hole * (agreement > _AGREEMENT)
-        if not hole.any():
+        if finer is None and not hole.any():
             break
         if factor > 1:
             inner = torch.maximum(inner, _as_large(hole, inner))
             outer = torch.maximum(outer, _as_large(_widened(hole), inner))
-        finer, level, factor = hole, _halved(level), 2 * factor
+        # A level that finds nothing is passed over.
+        finer = hole if finer is None or hole.any() else _halved(finer)
+        level, factor = _halved(level), 2 * factor
     if not inner.any():
         return None
     colour = _mean(inner * finest, _AROUND) / _mean(inner, _AROUND).clamp(min=1e-6)
