@@ -11,7 +11,7 @@ from torch import Tensor
 
 from restoration import export
 from restoration.errors import UserError
-from restoration.estimator import blind
+from restoration.estimator import fill as filling
 from restoration.export import graph, main
 from restoration.keyed import fold, normal
 from restoration.restorer import Restorer
@@ -114,11 +114,11 @@ def test_a_graph_steps_over_the_whole_interval(tmp_path: Path):
 @pytest.mark.parametrize("share", [0.0, 0.02, 1.0])
 def test_further_halvings_of_a_pixel_change_nothing(size: tuple[int, int], share: float, monkeypatch):
     images, known = torch.rand(2, 3, *size), (torch.rand(2, 1, *size) < share).float()
-    filled = blind.fill(images, known)
+    filled = filling.fill(images, known)
     monkeypatch.setattr(torch.compiler, "is_exporting", lambda: True)
-    assert (blind.fill(images, known) - filled).abs().max() < 1e-6
-    monkeypatch.setattr(blind, "EXPORTED_HALVINGS", 2)  # too few: the middle of a hole stays unfilled
-    assert size == (1, 1) or share != 0.02 or (blind.fill(images, known) - filled).abs().max() > 1e-3
+    assert (filling.fill(images, known) - filled).abs().max() < 1e-6
+    monkeypatch.setattr(filling, "EXPORTED_HALVINGS", 2)  # too few: the middle of a hole stays unfilled
+    assert size == (1, 1) or share != 0.02 or (filling.fill(images, known) - filled).abs().max() > 1e-3
 
 
 def test_a_missing_extra_is_one_line(checkpoint: Path, tmp_path: Path, monkeypatch, capsys):
@@ -130,7 +130,7 @@ def test_a_missing_extra_is_one_line(checkpoint: Path, tmp_path: Path, monkeypat
 
 def test_what_cannot_be_traced_is_one_line(checkpoint: Path, monkeypatch):
     restorer = Restorer.load(checkpoint)
-    monkeypatch.setattr("restoration.estimator.blind.EXPORTED_HALVINGS", 1)  # faster
+    monkeypatch.setattr("restoration.estimator.fill.EXPORTED_HALVINGS", 1)  # faster
     monkeypatch.setattr(restorer.source, "mean", lambda degraded, estimate: degraded * float(degraded.mean()))
     with pytest.raises(UserError, match=r"cannot be written as a graph \(.*\); share its weights instead") as caught:
         graph(restorer)
