@@ -26,12 +26,12 @@ QUICK = Settings("cpu", "32-true", rounds=1, smoke=True, overrides=TINY_NETWORK)
 @pytest.mark.parametrize(
     "variant, parameters, once, each",
     [
-        ("resnet34_unet", 35_613_150, 1_445_521_584, 787_374_080),
-        ("resnet34_unet_state", 35_622_558, 100_001_968, 2_142_527_488),
-        ("unet", 5_246_565, 82_290_608, 258_523_136),
-        ("small", 26_558_958, 1_398_335_664, 416_538_624),
-        ("tiny", 8_015_630, 462_518_448, 216_539_136),
-        ("dit_tiny", 709_234, 85_436_336, 166_608_896),
+        ("resnet34_unet", 35_613_294, 1_446_111_408, 787_374_080),
+        ("resnet34_unet_state", 35_622_702, 100_591_792, 2_142_527_488),
+        ("unet", 5_246_709, 82_880_432, 258_523_136),
+        ("small", 26_559_102, 1_398_925_488, 416_538_624),
+        ("tiny", 8_015_774, 463_108_272, 216_539_136),
+        ("dit_tiny", 709_378, 86_026_160, 166_608_896),
     ],
 )
 def test_parameters_and_operations_are_pinned(variant: str, parameters: int, once: int, each: int):
