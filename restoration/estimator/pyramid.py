@@ -44,8 +44,9 @@ def large_holes(estimator: Estimator, degraded: Tensor) -> Tensor | None:
         if factor > 1:
             inner = torch.maximum(inner, _as_large(hole, inner))
             outer = torch.maximum(outer, _as_large(_widened(hole), inner))
-        # A level that finds nothing is passed over.
-        finer = hole if finer is None or hole.any() else _halved(finer)
+        if finer is not None:  # a level that finds nothing in an image is passed over
+            hole = hole.where(hole.amax(dim=(1, 2, 3), keepdim=True) > 0, _halved(finer))
+        finer = hole
         level, factor = _halved(level), 2 * factor
     if not inner.any():
         return None

@@ -64,17 +64,20 @@ def test_what_a_coarser_level_alone_takes_for_a_hole_is_none(monkeypatch: pytest
 
 
 def test_a_level_that_finds_nothing_is_passed_over(monkeypatch: pytest.MonkeyPatch):
+    """In the image in which it finds nothing, whatever it finds in others of the batch."""
     image, hole = holed(side=100, size=256)
     whole = NearBorders.forward
 
     def not_halved(self: NearBorders, degraded: Tensor, mask: Tensor | None = None) -> Estimate:
-        estimate = whole(self, degraded, mask)
-        none = torch.zeros_like(estimate.hole)
-        return Estimate(degraded, none, none) if degraded.shape[-1] == 128 else estimate
+        found = whole(self, degraded, mask).hole.clone()
+        if degraded.shape[-1] == 128:
+            found[0] = 0
+        return Estimate(degraded, found, found)
 
     monkeypatch.setattr(NearBorders, "forward", not_halved)
-    found = large_holes(NearBorders(reach=8), image)
-    assert found is not None and (found[hole] == 1).float().mean() > 0.5
+    for images in (image, image.expand(2, -1, -1, -1)):
+        found = large_holes(NearBorders(reach=8), images)
+        assert found is not None and (found[:1][hole] == 1).float().mean() > 0.5
 
 
 def test_nothing_is_found_in_an_intact_or_a_small_image():
