@@ -104,8 +104,8 @@ class Restorer(HubMixin):
             mask: bool or float (B, 1, H, W), as `Estimator.forward` takes it; None if unknown.
             start: mean (B, 3, H, W) and sigma (B, 1, H, W) of x_0 if known already; None asks the source.
         """
-        estimate = self.estimator(to_model(degraded), mask)
-        images = estimate.observed(to_model(degraded))
+        estimate = self.estimator(images := to_model(degraded), mask)
+        images = estimate.observed(images)
         features = self.backbone.encode(images, estimate)
 
         def network(x_in: Tensor, t: Tensor, r: Tensor | None, noise: Tensor | None) -> Tensor:

@@ -15,7 +15,8 @@ class Estimate:
         initial: (B, 3, H, W), the initial estimate of the clean image.
         residual_std: (B, 1, H, W), upper estimate of the standard deviation of clean − initial at each pixel.
         hole: (B, 1, H, W) in [0, 1], probability that the pixel's content is missing.
-        given: bool (B, 1, H, W), True where a given mask says that it is; None if no mask was given.
+        given: bool (B, 1, H, W), True where a given mask says that it is, which hides the content from backbone and
+            source (`observed`); None hides nothing.
     """
 
     initial: Tensor

@@ -77,7 +77,7 @@ class Blind(Estimator):
             with_mask = torch.arange(mask.shape[0], device=mask.device)[:, None, None, None] % 2 == 1
             with_mask = with_mask if self.training else torch.ones_like(with_mask)
             given = mask & with_mask
-            if not self.training:  # which is to find the hole from its content
+            if not self.training:  # in training the hole is to be found from its content
                 degraded = degraded.where(~given, fill(degraded, (~given).float()))
         hole_logit, features = self.damage(degraded)
         probability = torch.sigmoid(hole_logit.detach())
