@@ -38,6 +38,14 @@ TABLES = {
         "spread, known": ("spread_known", ".3f"),
         "Fréchet": ("frechet", ".1f"),
     },
+    "recognition.csv": {
+        "blur": ("what", ""),
+        "images": ("n", ""),
+        "clean": ("clean", ".1f"),
+        "degraded": ("degraded", ".1f"),
+        "restored, NFE 1": ("one", ".1f"),
+        "restored, NFE 8": ("eight", ".1f"),
+    },
     "ablations.csv": {
         "change": ("what", ""),
         "solver": ("solver", ""),
@@ -87,7 +95,7 @@ def table(name: str) -> list[str]:
     pivoted = any(heading.startswith("NFE ") for heading in columns)
     groups: dict[tuple[str, ...], list[dict[str, str]]] = {}
     for row in rows:
-        key = (row["run"],) if pivoted else (row["what"] if "what" in row else row["run"], row["nfe"])
+        key = (row["run"],) if pivoted else (row.get("what", row["run"]), row.get("nfe", ""))
         groups.setdefault(key, []).append(row)
     lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
     for group in groups.values():
