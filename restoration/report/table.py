@@ -29,25 +29,26 @@ TEXT = ("group", "run", "data", "split", "corruption", "severity", "solver", "wa
 
 def _block(row: Mapping[str, Any]) -> tuple[Any, ...]:
     """Rows of one block are about the same degraded images."""
-    data = row["group"], str(row["data"]), row["image_size"] or 0, row["split"]
+    data = str(row["data"]), row["image_size"] or 0, row["split"]
     return *data, str(row["corruption"]), row["strength"] or 0.0, str(row["severity"])
 
 
 def rows(reports: Iterable[Report], *references: Report) -> list[Row]:
-    """The rows of all runs under the names of `COLUMNS`; equal baselines appear once, above the runs.
+    """The rows of all runs under the names of `COLUMNS`; equal baselines appear once, above the runs of all groups.
 
     With reference runs, rows have the paired differences in PSNR and Fréchet distance, (value, low, high) or None, to
     the first of these that was evaluated on the same degraded images.
     """
-    seen: set[tuple[Any, ...]] = set()
+    seen: dict[tuple[Any, ...], Row] = {}
     result = []
     for report in reports:
         for row in report.rows():
             if row["method"] not in OWN:
-                content = tuple((key, value) for key, value in row.items() if key not in ("run", "folder", "intervals"))
-                if content in seen:
+                own = ("group", "run", "folder", "intervals")
+                first = seen.setdefault(tuple((key, value) for key, value in row.items() if key not in own), row)
+                if first is not row:
+                    first["group"] = row["group"] if row["group"] == first["group"] else None
                     continue
-                seen.add(content)
             elif references and "nfe" in row:
                 reference = next((one for one in references if report.comparable(one, row["nfe"])), references[0])
                 row["difference_to"] = reference.name

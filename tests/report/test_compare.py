@@ -46,6 +46,24 @@ def test_baselines_of_the_same_images_are_listed_once(tmp_path: Path):
     assert [row[0] for row in body] == ["identity", "mean_fill", "flow", "flow", "regression", "regression"]
 
 
+def test_baselines_of_several_groups_are_listed_once_and_belong_to_none(tmp_path: Path):
+    for group, strength in (("flows", 0.5), ("flows", 1.0), ("regressions", 1.0)):
+        content = metrics(strength)
+        content["run"]["experiment"] = group
+        save(tmp_path / group / f"s{strength}", content)
+    _, heading, *body = shown(rows(find([tmp_path])))
+    assert heading[:3] == ["group", "run", "strength"]
+    assert [row[:3] for row in body if row[4] in "-1"] == [
+        ["flows", "identity", "0.50"],
+        ["flows", "mean_fill", "0.50"],
+        ["flows", "s0.5", "0.50"],
+        ["-", "identity", "1.00"],
+        ["-", "mean_fill", "1.00"],
+        ["flows", "s1.0", "1.00"],
+        ["regressions", "s1.0", "1.00"],
+    ]
+
+
 def test_missing_metrics_are_dashes_and_empty_columns_are_left_out(tmp_path: Path):
     folder = save(tmp_path / "blur_erase" / "old", {"identity": {"psnr": 15.0}, "restored": {"psnr": 19.0, "nfe": 1}})
     heading, *body = shown(rows(find([folder])))
