@@ -52,7 +52,7 @@ def nfe_curve(metrics: Mapping[str, Any]) -> Figure:
             axes.set_ylim(bottom=0.0)
     all_axes[0].axhline(metrics["identity"]["psnr"], color="#888888", linestyle=":", label="degraded, whole image")
     handles = all_axes[0].get_legend_handles_labels()
-    figure.legend(*handles, loc="outside lower left", ncols=4, frameon=False, fontsize=8)  # beside the lines, not on them
+    figure.legend(*handles, loc="outside lower left", ncols=4, frameon=False, fontsize=8)
     figure.suptitle(f"{metrics['n']:,} images, {entries[0]['solver']}", fontsize=9, color="#555555")
     return figure
 
