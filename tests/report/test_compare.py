@@ -53,7 +53,7 @@ def test_baselines_of_several_groups_are_listed_once_and_belong_to_none(tmp_path
         save(tmp_path / group / f"s{strength}", content)
     _, heading, *body = shown(rows(find([tmp_path])))
     assert heading[:3] == ["group", "run", "strength"]
-    assert [row[:3] for row in body if row[4] in "-1"] == [
+    assert [row[:3] for row in body if row[4] in ("-", "1")] == [
         ["flows", "identity", "0.50"],
         ["flows", "mean_fill", "0.50"],
         ["flows", "s0.5", "0.50"],
