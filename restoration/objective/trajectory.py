@@ -5,7 +5,7 @@ from torch import Tensor
 
 from restoration.batch import Batch
 from restoration.errors import Share
-from restoration.flow import ConditionalField
+from restoration.flow import ConditionalField, Field, column
 from restoration.keyed import fold
 from restoration.objective.base import Term, TermValue
 from restoration.objective.errors import PixelError
@@ -17,8 +17,9 @@ class Trajectory(Term):
     """‖x_t + (r − t)·u(x_t, t, r) − x_r‖² for points x_t, x_r of a trajectory that a sampler follows along the field
     (Hu et al. 2026, "CMT: mid-training for efficient learning of consistency, mean flow, and flow map models").
 
-    The field teaches itself: its trajectory has no gradient, and another term must train its velocity. Nothing is
-    differentiated in forward mode. With the sampler's `keep`, u learns to leave nearly intact pixels at their mean.
+    The field teaches itself: its trajectory has no gradient, and another term must train its velocity. The trajectory's
+    x̂_1 are clipped to the range of images. Nothing is differentiated in forward mode. With the sampler's `keep`, u
+    learns to leave nearly intact pixels at their mean.
 
     Args:
         sampler: follows the field from x_0, in its own number of evaluations.
@@ -41,7 +42,7 @@ class Trajectory(Term):
     def forward(self, field: ConditionalField, batch: Batch, keys: Tensor, progress: float = 1.0) -> TermValue:
         with torch.no_grad():
             start = field.start(fold(keys, "noise"))
-            points = list(self.sampler.trajectory(field, start, residual_std=field.residual_std))
+            points = list(self.sampler.trajectory(InRange(field), start, residual_std=field.residual_std))
         first, last = (of_rank(batch, point) for point in self._draw(batch.leading(keys), batch.count, len(points)))
         times, images = torch.tensor([t for t, _ in points], device=first.device), torch.arange(len(batch))
         states = torch.stack([x for _, x in points])
@@ -56,3 +57,21 @@ class Trajectory(Term):
         later = first + 1 + (other * (points - 1 - first)).long()
         to_end = self.whole_share + (1 - self.whole_share) * self.end_share
         return first, later.clamp(max=points - 1).where(place >= to_end, points - 1)
+
+
+class InRange(Field):
+    """A field whose x̂_1 stays in [−1, 1], as clean images and their means do.
+
+    A network that learns from its own trajectories otherwise learns to run away: where they leave the range it is
+    taught to go there, and the next ones go further.
+    """
+
+    def __init__(self, field: Field) -> None:
+        self.field = field
+
+    def clean(self, x_t: Tensor, t: Tensor) -> Tensor:
+        return self.field.clean(x_t, t).clamp_(-1, 1)
+
+    def velocity(self, x_t: Tensor, t: Tensor, r: Tensor | None = None) -> Tensor:
+        """dx/dt at t < 1."""
+        return (self.clean(x_t, t) - x_t) / column(1 - t)
