@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from restoration.batch import Batch
-from restoration.errors import Share
+from restoration.errors import Share, UserError
 from restoration.flow import ConditionalField, Field, column
 from restoration.keyed import fold
 from restoration.objective.base import Term, TermValue
@@ -25,18 +25,32 @@ class Trajectory(Term):
         sampler: follows the field from x_0, in its own number of evaluations.
         error: of the point at r.
         whole_share: share of the images that go from x_0 to the end in one step.
-        end_share: share of the others that go from any point to the end, as all of the paper's do; the rest go to any
-            later point, as several steps of sampling do.
+        end_share: share of the others that go from any point to the end, as all of the paper's do.
+        start_share: share of the others that go from x_0 to any point, as the first of several steps of sampling does;
+            the rest go from any point to any later one.
+
+    Raises:
+        UserError: the last two shares exceed 1 together.
     """
 
     two_times = True
 
-    def __init__(self, sampler: Sampler, error: PixelError, whole_share: Share = 0.5, end_share: Share = 0.5) -> None:
+    def __init__(
+        self,
+        sampler: Sampler,
+        error: PixelError,
+        whole_share: Share = 0.5,
+        end_share: Share = 0.4,
+        start_share: Share = 0.4,
+    ) -> None:
         super().__init__()
+        if end_share + start_share > 1:
+            raise UserError(f"trajectory: end_share={end_share} and start_share={start_share} exceed 1 together")
         self.sampler = sampler
         self.error = error
         self.whole_share = whole_share
         self.end_share = end_share
+        self.start_share = start_share
         self.max_nfe = 1 if whole_share == 1 else None
 
     def forward(self, field: ConditionalField, batch: Batch, keys: Tensor, progress: float = 1.0) -> TermValue:
@@ -48,15 +62,16 @@ class Trajectory(Term):
         states = torch.stack([x for _, x in points])
         x_t, x_r = states[first, images], states[last, images]
         moved = field.displacement(x_t, times[first], times[last])
-        return compared("trajectory", self.error, moved, x_r - x_t, batch.mask)
+        return compared("trajectory", self.error, moved, x_r - x_t, batch.mask, origin=x_t)
 
     def _draw(self, key: Tensor, count: int, points: int) -> tuple[Tensor, Tensor]:
         """Numbers of the first and last points, int64 (count,) each, of so many points."""
         place, one, other = (stratified(fold(key, name), count) for name in ("place", "first", "last"))
-        first = (one * (points - 1)).long().where(place >= self.whole_share, 0)
-        later = first + 1 + (other * (points - 1 - first)).long()
-        to_end = self.whole_share + (1 - self.whole_share) * self.end_share
-        return first, later.clamp(max=points - 1).where(place >= to_end, points - 1)
+        place = (place - self.whole_share) / max(1 - self.whole_share, 1e-6)  # among the others, if not negative
+        to_end, from_start = place < self.end_share, place >= 1 - self.start_share
+        first = (one * (points - 1)).long().where((place >= 0) & ~from_start, 0)
+        later = (first + 1 + (other * (points - 1 - first)).long()).clamp(max=points - 1)
+        return first, later.where(~to_end, points - 1)
 
 
 class InRange(Field):

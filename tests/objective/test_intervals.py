@@ -69,18 +69,23 @@ def test_ranks_take_their_own_part():
 def test_shares_above_one_are_refused():
     with pytest.raises(UserError, match="whole_share=0.7 and equal_share=0.4 exceed 1 together"):
         Intervals(Uniform(), whole_share=0.7, equal_share=0.4)
+    with pytest.raises(UserError, match="end_share=0.7 and start_share=0.4 exceed 1 together"):
+        Trajectory(Euler(), SquaredError(), end_share=0.7)
 
 
 def test_pairs_of_points_of_a_trajectory():
-    """Half from x_0 to the end; of the others, half from any point to the end, half to any later point."""
-    term = Trajectory(Euler(nfe=8), SquaredError(), whole_share=0.5, end_share=0.5)
+    """Half from x_0 to the end; of the others, shares to the end, from x_0, and between any two."""
+    term = Trajectory(Euler(nfe=8), SquaredError(), whole_share=0.5, end_share=0.4, start_share=0.3)
     pairs = [term._draw(fold("points", batch), 64, 9) for batch in range(200)]
     first, last = (torch.stack(ends) for ends in zip(*pairs, strict=True))
     assert ((first >= 0) & (first < last) & (last <= 8)).all()
-    # Of the others, an eighth begins at x_0; of those, a half and an eighth of the rest end at 1.
-    assert ((first == 0) & (last == 8)).float().mean() == pytest.approx(0.5 + 0.5 / 8 * (1 / 2 + 1 / 16), abs=0.01)
+    # One in eight points is x_0, and one in eight later points is the end.
+    any_to_end = sum(1 / (8 - i) for i in range(8)) / 8
+    assert (first == 0).float().mean() == pytest.approx(0.5 + 0.5 * (0.4 / 8 + 0.3 + 0.3 / 8), abs=0.01)
+    assert (last == 8).float().mean() == pytest.approx(0.5 + 0.5 * (0.4 + 0.3 / 8 + 0.3 * any_to_end), abs=0.01)
+    both = ((first == 0) & (last == 8)).float().mean()
+    assert both == pytest.approx(0.5 + 0.5 * (0.4 / 8 + 0.3 / 8 + 0.3 / 64), abs=0.01)
     others = first[first > 0]
     assert (torch.bincount(others)[1:] / len(others) - 1 / 7).abs().max() < 0.02
-    assert (last == 8).float().mean() == pytest.approx(0.75 + 0.25 * sum(1 / (8 - i) for i in range(8)) / 8, abs=0.01)
     whole = Trajectory(Euler(nfe=8), SquaredError(), whole_share=1.0)._draw(fold("points"), 16, 9)
     assert not whole[0].any() and (whole[1] == 8).all()
