@@ -1,4 +1,4 @@
-"""Alarms of a restorer that does not fill holes: it leaves them as they are, or paints them with one colour."""
+"""Alarms of a restorer that does not fill holes: it leaves them as they are, or paints one colour or noise."""
 
 import logging
 from typing import Annotated, Any
@@ -8,7 +8,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from restoration.batch import Batch
-from restoration.errors import Count, Range, Share
+from restoration.errors import Count, Positive, Range, Share
 from restoration.keyed import fold
 from restoration.metrics.image import gradient_energy
 
@@ -24,12 +24,13 @@ class FillingAlarms(Callback):
     - `val/hole_texture`: gradient energy in the holes, restored / clean; 0 is a constant colour, 1 is right;
     - `val/hole_spread`: standard deviation over the two results, mean over the holes; 0 means that the noise is unused.
 
-    A figure below its limit in several validations in a row is one warning, which names it.
+    A figure beyond its limit in several validations in a row is one warning, which names it.
 
     Args:
         images: how many validation images, from the start.
         least_change, least_texture: the limits. The mean of all possible fillings, the answer of a regression, has a
             texture of 0.03 to 0.1.
+        most_texture: the limit above which it is noise.
         patience: validations in a row.
     """
 
@@ -38,15 +39,17 @@ class FillingAlarms(Callback):
         images: Annotated[int, Range(1, 10_000)] = 64,
         least_change: Share = 0.1,
         least_texture: Share = 0.01,
+        most_texture: Positive = 3.0,
         patience: Count = 3,
     ) -> None:
         self.images = images
         self.limits = {
-            "val/hole_change": (least_change, "holes are left as they are (output = input)"),
-            "val/hole_texture": (least_texture, "holes are filled with a constant colour"),
+            "holes are left as they are (output = input)": ("val/hole_change", least_change, None),
+            "holes are filled with a constant colour": ("val/hole_texture", least_texture, None),
+            "holes are filled with noise": ("val/hole_texture", None, most_texture),
         }
         self.patience = patience
-        self._below = dict.fromkeys(self.limits, 0)
+        self._beyond = dict.fromkeys(self.limits, 0)
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._seen = 0
@@ -87,21 +90,29 @@ class FillingAlarms(Callback):
             pl_module.log(name, value)
         if trainer.sanity_checking:
             return
-        for name, (least, what) in self.limits.items():
+        for what, (name, least, most) in self.limits.items():
             if name not in figures:
                 continue
-            self._below[name] = self._below[name] + 1 if figures[name] < least else 0
-            if self._below[name] == self.patience and trainer.is_global_zero:
+            beyond = figures[name] < least if least is not None else figures[name] > most
+            self._beyond[what] = self._beyond[what] + 1 if beyond else 0
+            if self._beyond[what] == self.patience and trainer.is_global_zero:
                 log.warning(
-                    "%s: %s is %.3g, below %g in %s validations in a row (step %s); the spread over samples is %.3g",
-                    *(what, name, figures[name], least, self.patience, trainer.global_step, figures["val/hole_spread"]),
+                    "%s: %s is %.3g, %s %g in %s validations in a row (step %s); the spread over samples is %.3g",
+                    *(
+                        what,
+                        name,
+                        figures[name],
+                        "above" if least is None else "below",
+                        most if least is None else least,
+                    ),
+                    *(self.patience, trainer.global_step, figures["val/hole_spread"]),
                 )
 
     def state_dict(self) -> dict[str, Any]:
-        return {"below": dict(self._below)}
+        return {"beyond": dict(self._beyond)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self._below.update(state_dict["below"])
+        self._beyond.update(state_dict.get("beyond", {}))
 
 
 def sums(one: Tensor, other: Tensor, batch: Batch) -> Tensor:

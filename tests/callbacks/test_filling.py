@@ -25,6 +25,7 @@ ANSWERS = {
     "degraded": lambda batch, keys: batch.degraded,
     "grey": lambda batch, keys: batch.clean.masked_fill(batch.mask, 0.5),
     "noise": lambda batch, keys: batch.clean + 0.1 * normal(keys, (3, 16, 16)) * batch.mask,
+    "wild": lambda batch, keys: batch.clean + 9 * normal(keys, (3, 16, 16)) * batch.mask,
 }
 
 
@@ -83,6 +84,7 @@ def test_the_figures_are_those_of_known_answers():
         ("degraded", ["left as they are", "constant colour"]),
         ("grey", ["constant colour"]),
         ("noise", []),
+        ("wild", ["filled with noise"]),
         ("clean", []),
     ],
 )
