@@ -44,9 +44,9 @@ class FillingAlarms(Callback):
     ) -> None:
         self.images = images
         self.limits = {
-            "holes are left as they are (output = input)": ("val/hole_change", least_change, None),
-            "holes are filled with a constant colour": ("val/hole_texture", least_texture, None),
-            "holes are filled with noise": ("val/hole_texture", None, most_texture),
+            "holes are left as they are (output = input)": ("val/hole_change", "below", least_change),
+            "holes are filled with a constant colour": ("val/hole_texture", "below", least_texture),
+            "holes are filled with noise": ("val/hole_texture", "above", most_texture),
         }
         self.patience = patience
         self._beyond = dict.fromkeys(self.limits, 0)
@@ -90,21 +90,15 @@ class FillingAlarms(Callback):
             pl_module.log(name, value)
         if trainer.sanity_checking:
             return
-        for what, (name, least, most) in self.limits.items():
+        for what, (name, side, limit) in self.limits.items():
             if name not in figures:
                 continue
-            beyond = figures[name] < least if least is not None else figures[name] > most
+            beyond = figures[name] < limit if side == "below" else figures[name] > limit
             self._beyond[what] = self._beyond[what] + 1 if beyond else 0
             if self._beyond[what] == self.patience and trainer.is_global_zero:
                 log.warning(
                     "%s: %s is %.3g, %s %g in %s validations in a row (step %s); the spread over samples is %.3g",
-                    *(
-                        what,
-                        name,
-                        figures[name],
-                        "above" if least is None else "below",
-                        most if least is None else least,
-                    ),
+                    *(what, name, figures[name], side, limit),
                     *(self.patience, trainer.global_step, figures["val/hole_spread"]),
                 )
 
