@@ -17,6 +17,8 @@ class Intervals:
     Args:
         time: draws both ends.
         whole_share: share of the intervals that is exactly [0, 1], the one that a single step uses.
+        end_share: share of the intervals [t, 1]. A derivative in t brings what u is at later t to earlier ones, and so
+            to [0, 1]; there alone, without its neighbours, it is free, and runs away.
         equal_share: share of r = t, where the average velocity is the velocity. The term of the flow trains it already.
         growth: share of the training over which the longest interval grows from 0 to 1; all shrink alike, towards t.
 
@@ -25,21 +27,33 @@ class Intervals:
     """
 
     def __init__(
-        self, time: TimeSampler, whole_share: Share = 0.2, equal_share: Share = 0.0, growth: Share = 0.0
+        self,
+        time: TimeSampler,
+        whole_share: Share = 0.2,
+        end_share: Share = 0.0,
+        equal_share: Share = 0.0,
+        growth: Share = 0.0,
     ) -> None:
-        if whole_share + equal_share > 1:
-            raise UserError(f"intervals: whole_share={whole_share} and equal_share={equal_share} exceed 1 together")
+        if whole_share + end_share + equal_share > 1:
+            shares = f"whole_share={whole_share}, end_share={end_share} and equal_share={equal_share}"
+            raise UserError(f"intervals: {shares} exceed 1 together")
         self.time = time
         self.whole_share = whole_share
+        self.end_share = end_share
         self.equal_share = equal_share
         self.growth = growth
+
+    @property
+    def max_nfe(self) -> int | None:
+        """How many evaluations can use what they train: one if all lead to the end; None is any number."""
+        return 1 if self.whole_share + self.end_share == 1 else None
 
     def __call__(self, key: Tensor, count: int, progress: float = 1.0) -> tuple[Tensor, Tensor]:
         """t and r ≥ t, float32 (count,) in [0, 1], from one int64 key () and the share of the training that is done."""
         one, other = (self.time(fold(key, end), count) for end in ("one", "other"))
         t, r = torch.minimum(one, other), torch.maximum(one, other)
         place = stratified(fold(key, "place"), count)
-        t, r = t.where(place >= self.whole_share, 0.0), r.where(place >= self.whole_share, 1.0)
+        t, r = t.where(place >= self.whole_share, 0.0), r.where(place >= self.whole_share + self.end_share, 1.0)
         r = r.where(place < 1 - self.equal_share, t)
         return t, torch.lerp(t, r, grown(progress, self.growth))
 

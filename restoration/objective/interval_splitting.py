@@ -29,7 +29,7 @@ class IntervalSplitting(Term):
         super().__init__()
         self.intervals = intervals
         self.error = error
-        self.max_nfe = 1 if intervals.whole_share == 1 else None
+        self.max_nfe = intervals.max_nfe
 
     def forward(self, field: ConditionalField, batch: Batch, keys: Tensor, progress: float = 1.0) -> TermValue:
         key, count = batch.leading(keys), batch.count

@@ -43,7 +43,7 @@ class MeanFlow(Term):
         self.error = error
         self.tangent = tangent
         self.warmup = warmup
-        self.max_nfe = 1 if intervals.whole_share == 1 else None
+        self.max_nfe = intervals.max_nfe
 
     def forward(self, field: ConditionalField, batch: Batch, keys: Tensor, progress: float = 1.0) -> TermValue:
         ends = self.intervals(fold(batch.leading(keys), "time"), batch.count, progress)

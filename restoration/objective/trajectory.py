@@ -51,7 +51,7 @@ class Trajectory(Term):
         self.whole_share = whole_share
         self.end_share = end_share
         self.start_share = start_share
-        self.max_nfe = 1 if whole_share == 1 else None
+        self.max_nfe = 1 if 1 in (whole_share, end_share) else None
 
     def forward(self, field: ConditionalField, batch: Batch, keys: Tensor, progress: float = 1.0) -> TermValue:
         with torch.no_grad():

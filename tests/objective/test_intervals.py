@@ -20,8 +20,9 @@ def draw(intervals: Intervals, progress: float = 1.0, batches: int = 50, count: 
 
 @pytest.mark.parametrize("time", [Uniform(0.0), LogitNormal(-0.8, 0.8, 0.0)], ids=["uniform", "logit-normal"])
 def test_the_shares_are_exact_and_the_others_have_a_length(time):
-    t, r = draw(Intervals(time, whole_share=0.2, equal_share=0.3))
-    whole, equal = (t == 0) & (r == 1), r == t
+    t, r = draw(Intervals(time, whole_share=0.2, end_share=0.1, equal_share=0.3))
+    whole, end, equal = (t == 0) & (r == 1), (t > 0) & (r == 1), r == t
+    assert ((end.sum(1) - 10).abs() <= 1).all()
     assert ((whole.sum(1) - 20).abs() <= 1).all() and ((equal.sum(1) - 30).abs() <= 1).all()
     assert whole.float().mean() == pytest.approx(0.2, abs=2e-3)
     assert ((0 <= t) & (t <= r) & (r <= 1)).all() and t.dtype == r.dtype == torch.float32
@@ -67,8 +68,8 @@ def test_ranks_take_their_own_part():
 
 
 def test_shares_above_one_are_refused():
-    with pytest.raises(UserError, match="whole_share=0.7 and equal_share=0.4 exceed 1 together"):
-        Intervals(Uniform(), whole_share=0.7, equal_share=0.4)
+    with pytest.raises(UserError, match="whole_share=0.5, end_share=0.2 and equal_share=0.4 exceed 1 together"):
+        Intervals(Uniform(), whole_share=0.5, end_share=0.2, equal_share=0.4)
     with pytest.raises(UserError, match="end_share=0.7 and start_share=0.4 exceed 1 together"):
         Trajectory(Euler(), SquaredError(), end_share=0.7)
 

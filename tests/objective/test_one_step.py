@@ -217,6 +217,12 @@ def test_what_evaluations_the_terms_train():
     whole = Objective({"one": MeanFlow(Intervals(Uniform(), whole_share=1.0), SquaredError())})
     with pytest.raises(UserError, match=r"nfe=2 is not possible; set evaluation.nfe=\[1\] sampler=mean_flow"):
         whole.check_nfe(2)
+    to_end = Intervals(Uniform(), whole_share=0.25, end_share=0.75)
+    assert (
+        MeanFlow(to_end, SquaredError()).max_nfe
+        == Trajectory(Euler(), SquaredError(), end_share=1.0, start_share=0.0).max_nfe
+        == 1
+    )
     flow = FlowMatching(Uniform(), SquaredError())
     Objective({"flow": flow, "one": Trajectory(Euler(), SquaredError(), whole_share=1.0)}).check_nfe(8)
 
