@@ -201,13 +201,19 @@ def use_checkpoint_files(trainer: Trainer) -> None:
         trainer.strategy.checkpoint_io = CheckpointFiles()
 
 
+def weights_of(path: str | Path) -> Path:
+    """The file of weights that a path means: of a run folder the best, else the last, else `final.ckpt`."""
+    files = [Path(path) / "checkpoints" / f"{name}.ckpt" for name in ("best", "last", "final")]
+    return next((file for file in files if file.is_file()), files[-1]) if Path(path).is_dir() else Path(path)
+
+
 def read_checkpoint(path: str | Path, trust: Any = None, network: str = "backbone") -> dict[str, Any]:
     """The content of a checkpoint or of a weights file.
 
     Its config names only what `trust.check_targets` allows, so it can be instantiated.
 
     Args:
-        path: of the file.
+        path: of the file, or of a run folder.
         trust: as `trust.check_targets`.
         network: the group of its config that makes the network: "backbone" of a restorer, "model" of a classifier.
 
@@ -215,11 +221,12 @@ def read_checkpoint(path: str | Path, trust: Any = None, network: str = "backbon
         UserError: no such file, not a checkpoint of this project, of an older version or of the other kind of network,
             or it names other code.
     """
-    if not Path(path).is_file():
+    path = weights_of(path)
+    if not path.is_file():
         raise UserError(f"no checkpoint at {path}; a run saves checkpoints/best.ckpt in its folder")
     checkpoint: dict[str, Any]
     try:
-        if Path(path).suffix == ".safetensors":
+        if path.suffix == ".safetensors":
             checkpoint = read_weights(path)
         else:
             check(path)

@@ -16,6 +16,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from restoration.backbone.pretrained import facts_of
+from restoration.checkpoint_file import weights_of
 from restoration.classifier import Classifier, Ensemble
 from restoration.classifier.ensemble import shown_classes
 from restoration.data.datamodule import RestorationDataModule
@@ -26,7 +27,7 @@ from restoration.metrics.recognition import recognise
 from restoration.report.folder import Report
 from restoration.report.table import show
 from restoration.report.write import describe, write_recognition, write_results
-from restoration.run.checkpoint import best_checkpoint, open_checkpoint, open_data, weights_of
+from restoration.run.checkpoint import open_checkpoint, open_data
 from restoration.run.command import hydra_command, output_folder
 from restoration.run.hardware import autocast_dtype, resolve_precision, usable_device
 from restoration.run.overrides import Overrides, below
@@ -76,7 +77,7 @@ def _paths(config: DictConfig) -> list[str]:
 
 
 def _classifiers(config: DictConfig, device: torch.device) -> list[Classifier]:
-    return [Classifier.load(weights_of(path), device, config.trust) for path in _paths(config)]
+    return [Classifier.load(path, device, config.trust) for path in _paths(config)]
 
 
 def _judge(members: list[Classifier], config: DictConfig, data: RestorationDataModule) -> Classifier | Ensemble | None:
@@ -201,7 +202,7 @@ def evaluate(config: DictConfig) -> tuple[Report, list[str]]:
         **({"classifier": _paths(config)} if config.classifier else {}),
     }
     report = write_results(result, run, output)
-    own = checkpoint.resolve() == best_checkpoint(beside).resolve() and (beside / "metrics.json").is_file()
+    own = checkpoint.resolve() == weights_of(beside).resolve() and (beside / "metrics.json").is_file()
     if not own or not set(given.keys) <= _SAME:
         return report, []
     return report, repeated(report, beside, data.splits, device)

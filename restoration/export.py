@@ -21,7 +21,6 @@ from restoration.errors import UserError
 from restoration.estimator.fill import EXPORTED_HALVINGS
 from restoration.flow import to_image
 from restoration.restorer import Restorer
-from restoration.run.checkpoint import best_checkpoint
 from restoration.run.command import hydra_command, output_folder
 from restoration.weights_file import write_weights
 
@@ -103,7 +102,6 @@ def main(config: DictConfig) -> None:
         raise UserError(f"output={output} needs {' and '.join(missing)}: pip install 'restoration[export]'")
     if output.exists() and not config.overwrite:
         raise UserError(f"already there: {output}; add overwrite=true, or give another output=")
-    checkpoint = best_checkpoint(checkpoint) if checkpoint.is_dir() else checkpoint
     restorer = Restorer.load(checkpoint, trust=config.trust)  # refuses what cannot be restored with
     output_folder(output.parent)
     if output.suffix == ".safetensors":

@@ -16,6 +16,7 @@ from lightning.pytorch import seed_everything
 from lightning.pytorch.loggers import WandbLogger
 from omegaconf import DictConfig
 
+from restoration.checkpoint_file import weights_of
 from restoration.classifier import Augmentation, Classifier, Full, Resizing, Restored
 from restoration.classifier.model import ENCODER
 from restoration.classifier.size import flops, memory
@@ -25,7 +26,6 @@ from restoration.metrics.recognition import recognise
 from restoration.report.folder import Report
 from restoration.report.table import show
 from restoration.report.write import describe, write_recognition
-from restoration.run.checkpoint import weights_of
 from restoration.run.command import hydra_command
 from restoration.run.hardware import autocast_dtype
 from restoration.run.job import Run, alone, guarded, make_callbacks, make_trainer, run_job

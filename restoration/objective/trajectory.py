@@ -1,15 +1,19 @@
 """Average velocities from the flow's own trajectories."""
 
+from dataclasses import replace
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from restoration.batch import Batch
 from restoration.errors import Share, UserError
-from restoration.flow import ConditionalField, Field, column
+from restoration.flow import ConditionalField, Field, column, to_model
 from restoration.keyed import fold
 from restoration.objective.base import Term, TermValue
 from restoration.objective.errors import PixelError
 from restoration.objective.interval import compared, of_rank, stratified
+from restoration.restorer import Restorer
 from restoration.sampler import Sampler
 
 
@@ -17,9 +21,9 @@ class Trajectory(Term):
     """‖x_t + (r − t)·u(x_t, t, r) − x_r‖² for points x_t, x_r of a trajectory that a sampler follows along the field
     (Hu et al. 2026, "CMT: mid-training for efficient learning of consistency, mean flow, and flow map models").
 
-    The field teaches itself: its trajectory has no gradient, and another term must train its velocity. The trajectory's
-    x̂_1 are clipped to the range of images. Nothing is differentiated in forward mode. With the sampler's `keep`, u
-    learns to leave nearly intact pixels at their mean.
+    The trajectories are those of a teacher, which does not change, and have no gradient; nothing is differentiated in
+    forward mode. Without a teacher the field follows itself, and another term must train its velocity. x̂_1 is clipped
+    to the range of images on the way. With the sampler's `keep`, u learns to leave nearly intact pixels at their mean.
 
     Args:
         sampler: follows the field from x_0, in its own number of evaluations.
@@ -28,9 +32,12 @@ class Trajectory(Term):
         end_share: share of the others that go from any point to the end, as all of the paper's do.
         start_share: share of the others that go from x_0 to any point, as the first of several steps of sampling does;
             the rest go from any point to any later one.
+        teacher: checkpoint or run of a flow with the same estimator, source and prediction; its backbone is used. None:
+            the field that is trained.
+        trust: names of other packages whose code the teacher may use.
 
     Raises:
-        UserError: the last two shares exceed 1 together.
+        UserError: end_share and start_share exceed 1 together; or as `Restorer.load`.
     """
 
     two_times = True
@@ -42,6 +49,8 @@ class Trajectory(Term):
         whole_share: Share = 0.5,
         end_share: Share = 0.4,
         start_share: Share = 0.4,
+        teacher: str | None = None,
+        trust: Any = None,
     ) -> None:
         super().__init__()
         if end_share + start_share > 1:
@@ -51,18 +60,30 @@ class Trajectory(Term):
         self.whole_share = whole_share
         self.end_share = end_share
         self.start_share = start_share
+        # In a list it is no part of the term, and of no checkpoint.
+        self._teacher = [Restorer.load(teacher, trust=trust).backbone.requires_grad_(False)] if teacher else []
         self.max_nfe = 1 if 1 in (whole_share, end_share) else None
 
     def forward(self, field: ConditionalField, batch: Batch, keys: Tensor, progress: float = 1.0) -> TermValue:
         with torch.no_grad():
             start = field.start(fold(keys, "noise"))
-            points = list(self.sampler.trajectory(InRange(field), start, residual_std=field.residual_std))
+            followed = InRange(self._followed(field, batch))
+            points = list(self.sampler.trajectory(followed, start, residual_std=field.residual_std))
         first, last = (of_rank(batch, point) for point in self._draw(batch.leading(keys), batch.count, len(points)))
         times, images = torch.tensor([t for t, _ in points], device=first.device), torch.arange(len(batch))
         states = torch.stack([x for _, x in points])
         x_t, x_r = states[first, images], states[last, images]
         moved = field.displacement(x_t, times[first], times[last])
         return compared("trajectory", self.error, moved, x_r - x_t, batch.mask, origin=x_t)
+
+    def _followed(self, field: ConditionalField, batch: Batch) -> ConditionalField:
+        """The teacher's field, given the same estimate; without a teacher the field itself."""
+        if not self._teacher:
+            return field
+        seen = field.estimate.observed(to_model(batch.degraded))
+        teacher = self._teacher[0].to(seen.device)
+        features = teacher.encode(seen, field.estimate)
+        return replace(field, network=lambda x_in, t, r, noise: teacher(x_in, t, features))
 
     def _draw(self, key: Tensor, count: int, points: int) -> tuple[Tensor, Tensor]:
         """Numbers of the first and last points, int64 (count,) each, of so many points."""

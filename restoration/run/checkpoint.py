@@ -29,17 +29,6 @@ _NEEDED = ("data", "corruption", "evaluation", "trainer", "run")
 _WRITES = ("dirpath", "save_dir", "default_root_dir")
 
 
-def best_checkpoint(folder: Path) -> Path:
-    """The weights of a run that are evaluated: the best, else the last; `final.ckpt` if it keeps neither."""
-    files = [folder / "checkpoints" / f"{name}.ckpt" for name in ("best", "last", "final")]
-    return next((file for file in files if file.is_file()), files[-1])
-
-
-def weights_of(path: str | Path) -> Path:
-    """The file of weights that a path means: that of a run folder, else the path."""
-    return best_checkpoint(Path(path)) if Path(path).is_dir() else Path(path)
-
-
 def initialize(restorer: Restorer, path: str | Path, trust: Any = None) -> None:
     """Sets a restorer's weights to those of a checkpoint. Weights that only the restorer has stay as they are.
 
@@ -51,7 +40,7 @@ def initialize(restorer: Restorer, path: str | Path, trust: Any = None) -> None:
     Raises:
         UserError: as `read_checkpoint`; or the weights do not fit.
     """
-    weights = read_checkpoint(weights_of(path), trust)["state_dict"]
+    weights = read_checkpoint(path, trust)["state_dict"]
     given = {name.removeprefix(PREFIX): value for name, value in weights.items() if name.startswith(PREFIX)}
     own = restorer.state_dict()
     for name, value in given.items():

@@ -16,10 +16,10 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from restoration.checkpoint_file import weights_of
 from restoration.data.datamodule import RestorationDataModule
 from restoration.errors import UserError
 from restoration.report.folder import Report
-from restoration.run.checkpoint import best_checkpoint
 from restoration.run.command import output_folder
 from restoration.run.fit import continuation, fit
 from restoration.run.hardware import first_process
@@ -50,7 +50,7 @@ class Run(Generic[Module]):
 
     def best(self) -> Path:
         """The checkpoint that is evaluated; written now if the run keeps none."""
-        checkpoint = best_checkpoint(self.folder)
+        checkpoint = weights_of(self.folder)
         if not checkpoint.is_file():  # callbacks.last=null, and no validation figure
             self.trainer.save_checkpoint(checkpoint, weights_only=True)
         return checkpoint

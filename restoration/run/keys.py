@@ -25,6 +25,9 @@ from restoration.run.overrides import Overrides
 # `get_object` logs the errors that it raises.
 logging.getLogger(get_object.__module__).setLevel(logging.CRITICAL)
 
+# The flow that `objective=trajectory` follows.
+TEACHER = "objective.terms.trajectory.teacher"
+
 # Where the code that imports a `_target_` is.
 _LOADERS = ("<frozen importlib", *(str(Path(file).parent) for file in (importlib.__file__, hydra.__file__) if file))
 
@@ -59,7 +62,7 @@ _VALUES: dict[str, Any] = {
 PATHS = (
     *("checkpoint", "classifier", "init", "input", "output", "mask", "frechet.weights"),
     *("data.root", "data.extra", "source.restorer.path", "backbone.encoder.weights", "model.weights"),
-    *("augmentation.restored.restorer", "augmentation.restored.hard"),
+    *("augmentation.restored.restorer", "augmentation.restored.hard", TEACHER),
 )
 
 

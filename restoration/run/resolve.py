@@ -14,9 +14,8 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from restoration.checkpoint_file import read_checkpoint
 from restoration.errors import UserError, whole_number
-from restoration.run.checkpoint import weights_of
 from restoration.run.hardware import resolve_precision
-from restoration.run.keys import check_values
+from restoration.run.keys import TEACHER, check_values
 from restoration.run.overrides import Overrides
 
 log = logging.getLogger(__name__)
@@ -146,10 +145,10 @@ def devices(trainer: Mapping[Any, Any]) -> int:
 
 
 def _images_before(config: DictConfig) -> int:
-    """Images that the weights of `init` and the regression inside the source have seen: part of the run's cost."""
-    files = [(config.init, config.trust)] if config.get("init") else []
+    """Images that the weights of `init`, a teacher and the regression inside the source have seen: part of the cost."""
+    files = {path: config.trust for key in ("init", TEACHER) if (path := OmegaConf.select(config, key))}
     regression: Any = OmegaConf.select(config, "source.restorer") or {}
     if "path" in regression:
-        files.append((regression.path, regression.get("trust")))
-    checkpoints = [read_checkpoint(weights_of(path), trust) for path, trust in files]
+        files[regression.path] = regression.get("trust")
+    checkpoints = [read_checkpoint(path, trust) for path, trust in files.items()]
     return sum((state["images_seen"] or 0) + state["config"]["run"].get("images_before", 0) for state in checkpoints)

@@ -14,6 +14,7 @@ from restoration.checkpoint_file import DamagedFileError, check, read_checkpoint
 from restoration.errors import UserError
 from restoration.run.checkpoint import check_places
 from restoration.run.hardware import first_process
+from restoration.run.keys import TEACHER
 from restoration.run.overrides import Overrides, below
 from restoration.run.resolve import run_label
 
@@ -38,7 +39,7 @@ _FIXED = (
 _FREE = (
     *("data.root", "data.device", "data.eval_batch_size", "data.extra"),
     *("backbone.encoder.weights", "model.weights", "source.restorer.path"),
-    *("augmentation.restored.restorer", "augmentation.restored.hard"),
+    *("augmentation.restored.restorer", "augmentation.restored.hard", TEACHER),
 )
 # Derived from the length of the run, which may change.
 _ENDS = ("max_steps", "max_epochs", "max_time")

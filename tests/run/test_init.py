@@ -94,3 +94,19 @@ def test_weights_that_only_the_new_network_has_stay(caplog: pytest.LogCaptureFix
     with caplog.at_level("INFO"):
         initialize(restorer, FILE)
     assert (restorer.backbone.new.weight == before).all() and "2 tensors are new" in caplog.text
+
+
+def test_one_step_follows_the_flow_that_it_starts_from(capsys: pytest.CaptureFixture[str]):
+    """Its images count once, its weights are not saved again, and a resumed run may find it elsewhere."""
+    job = ["experiment=one_step_blur_erase", *JOB[1:], f"init={RUN}/first", "name=one", "evaluation.nfe=[1,2]"]
+    assert run_command(main, *job) == 0
+    run = Path("outputs/one_step_blur_erase/one")
+    assert json.loads((run / "metrics.json").read_text())["run"]["images_seen"] == 16 + 16
+    assert not [name for name in last(run)["state_dict"] if "teacher" in name or "terms.trajectory" in name]
+    shutil.move(RUN / "first", "moved")
+    assert run_command(main, *job, "resume=auto", "trainer.max_steps=6") == 2
+    assert f"no checkpoint at {RUN}/first" in complaint(capsys)
+    assert (
+        run_command(main, *job, "resume=auto", "trainer.max_steps=6", "objective.terms.trajectory.teacher=moved") == 0
+    )
+    assert last(run)["global_step"] == 6
