@@ -162,7 +162,7 @@ class Restorer(HubMixin):
                 done = None if progress is None else lambda passed: progress(passed / passes)
                 field = TiledField(self.field, padded, hole, tiles, self.stride, done)
             share = (field.hole[..., :height, :width] > 0.5).float().mean(dim=(1, 2, 3))
-            result = sampler(field, field.start(keys), nfe, field.residual_std)
+            result = sampler(field, field.start(keys), nfe, field.residual_std, keys)
         del field, padded  # The conversion needs their memory.
         images = to_image(result.float())[..., :height, :width]
         if mask is not None and keep_known:

@@ -30,6 +30,10 @@ class Field(ABC):
         """x̂_1, the clean image predicted from x_t: where the velocity at t leads in the time that is left."""
         return x_t + column(1 - t) * self.velocity(x_t, t)
 
+    def start(self, keys: Tensor) -> Tensor:
+        """x_0 (B, 3, H, W) of int64 keys (B,), for samplers that draw another on the way."""
+        raise NotImplementedError
+
     def displacement(self, x_t: Tensor, t: Tensor, r: Tensor) -> Tensor:
         """x_r − x_t, (r − t) times the average velocity over [t, r]."""
         return column(r - t) * self.velocity(x_t, t, r)

@@ -43,8 +43,16 @@ class Sampler(ABC):
         self.nfe = nfe
         self.warp = (float(warp[0]), float(warp[1]))
         self.keep = keep
+        self.keys: Tensor | None = None  # of the images that are being restored
 
-    def __call__(self, field: Field, x_0: Tensor, nfe: int | None = None, residual_std: Tensor | None = None) -> Tensor:
+    def __call__(
+        self,
+        field: Field,
+        x_0: Tensor,
+        nfe: int | None = None,
+        residual_std: Tensor | None = None,
+        keys: Tensor | None = None,
+    ) -> Tensor:
         """x_1 (B, 3, H, W) after exactly `nfe` evaluations.
 
         If the number is not a multiple of the solver's own, the last step is Euler's. One evaluation is one Euler
@@ -55,16 +63,22 @@ class Sampler(ABC):
             x_0: (B, 3, H, W).
             nfe: evaluations, 1 … 1000; None takes the sampler's own number.
             residual_std: (B, 1, H, W), what `keep` is compared with; None samples every pixel.
+            keys: int64 (B,), of x_0; needed by samplers that draw noise on the way.
 
         Raises:
             UserError: nfe outside 1 … 1000.
         """
-        for _, x in self.trajectory(field, x_0, nfe, residual_std):  # noqa: B007 (the last one is the result)
+        for _, x in self.trajectory(field, x_0, nfe, residual_std, keys):  # noqa: B007 (the last one is the result)
             pass
         return x
 
     def trajectory(
-        self, field: Field, x_0: Tensor, nfe: int | None = None, residual_std: Tensor | None = None
+        self,
+        field: Field,
+        x_0: Tensor,
+        nfe: int | None = None,
+        residual_std: Tensor | None = None,
+        keys: Tensor | None = None,
     ) -> Iterator[tuple[float, Tensor]]:
         """Each time of the grid and x (B, 3, H, W) there, from (0, x_0) on; arguments and errors as of a call."""
         nfe = self.nfe if nfe is None else nfe
@@ -73,6 +87,7 @@ class Sampler(ABC):
         whole, rest = divmod(nfe, self.evaluations)
         grid = self.time_grid(whole + rest)
         self.reset()
+        self.keys = keys
         if residual_std is not None and self.keep:
             field = KeepFirst(field, (residual_std / self.keep).square_().clamp_(max=1), once=nfe == 1)
         x = x_0

@@ -12,7 +12,7 @@ from restoration.flow import CleanPrediction, Degraded, InitialEstimate, Noise, 
 from restoration.flow.tiling import Tiles
 from restoration.keyed import fold, normal
 from restoration.restorer import Restorer
-from restoration.sampler import Euler, MeanFlow
+from restoration.sampler import Consistency, Euler, MeanFlow
 from restoration.sampler.base import KeepFirst
 
 sources = pytest.mark.parametrize("source", [Degraded(0.5), Noise(), InitialEstimate(1.0)], ids=["y", "n", "initial"])
@@ -30,9 +30,29 @@ def test_any_number_of_steps_of_the_exact_map_leads_to_the_posterior(source, pre
     torch.testing.assert_close(to_model(restored), expected, atol=1e-5, rtol=0)
 
 
+@sources
+@predictions
+def test_a_new_start_on_the_way_keeps_the_posterior(source, prediction):
+    """With the exact map, x_1 = μ + τ·(r·τ·n_1 + (1 − r)·σ·n_2) / √(r²·τ² + (1 − r)²·σ²) after two evaluations."""
+    degraded, keys = torch.linspace(0.4, 0.6, 4)[:, None, None, None].expand(-1, 3, 16, 16), torch.arange(4)
+    sampler = Consistency(2, (1.0, 2.0))
+    restorer = exact_map(source, prediction, sampler)
+    one, two = (restorer.restore(degraded.contiguous(), keys, nfe).images for nfe in (1, 2))
+    first, second = (normal(each, (3, 16, 16)) for each in (keys, fold(keys, "again", 1)))
+    mean, r = posterior_mean(to_model(degraded)), sampler.time_grid(2)[1]
+    torch.testing.assert_close(to_model(one), mean + TAU * first, atol=1e-5, rtol=0)
+    sigma = restorer.field(degraded.contiguous()).sigma
+    noise = (r * TAU * first + (1 - r) * sigma * second) / ((r * TAU) ** 2 + ((1 - r) * sigma) ** 2).sqrt()
+    torch.testing.assert_close(to_model(two), mean + TAU * noise, atol=1e-5, rtol=0)
+    with pytest.raises(ValueError, match="give keys"):
+        sampler(restorer.field(degraded.contiguous()), torch.zeros(4, 3, 16, 16))
+
+
+@pytest.mark.parametrize("sampler", [MeanFlow(), Consistency()])
 @pytest.mark.parametrize("nfe", [1, 3])
-def test_tiles_take_the_same_steps(nfe):
-    restorer, degraded, keys = exact_map(Degraded(0.5)), torch.rand(2, 3, 40, 72) * 0.2 + 0.4, torch.arange(2)
+def test_tiles_take_the_same_steps(nfe, sampler):
+    restorer, keys = exact_map(Degraded(0.5), sampler=sampler), torch.arange(2)
+    degraded = torch.rand(2, 3, 40, 72) * 0.2 + 0.4
     whole = restorer.restore(degraded, keys, nfe).images
     torch.testing.assert_close(
         restorer.restore(degraded, keys, nfe, tiles=Tiles(32, 8)).images, whole, atol=1e-5, rtol=0
