@@ -74,10 +74,8 @@ def of_rank(batch: Batch, values: Tensor) -> Tensor:
     return values[first : first + len(batch)].to(batch.clean.device)
 
 
-def compared(
-    name: str, error: PixelError, prediction: Tensor, target: Tensor, mask: Tensor, origin: Tensor | float = 0.0
-) -> TermValue:
-    """The error of a prediction (B, 3, H, W) whose target is stopped; the error sees both added to an origin.
+def compared(name: str, error: PixelError, prediction: Tensor, target: Tensor, mask: Tensor) -> TermValue:
+    """The error of a prediction (B, 3, H, W) whose target is stopped.
 
     It logs the mean squared error beside the loss, whose weight hides its size, and the ratio of the two norms, which
     is below 1 where the prediction is a mean of several targets.
@@ -87,4 +85,4 @@ def compared(
     sizes = [image.detach().square().sum(dim=(1, 2, 3)).sqrt() for image in (prediction, target)]
     ratio = (sizes[0] / sizes[1].clamp(min=1e-6)).mean()
     log = {f"{name}_square": square, f"{name}_ratio": ratio}
-    return TermValue(error(origin + prediction, origin + target, mask).mean(), log)
+    return TermValue(error(prediction, target, mask).mean(), log)

@@ -5,7 +5,6 @@ from torch import Tensor, nn
 
 from restoration.backbone import Encoder
 from restoration.backbone.perceptual import perceptual_distance
-from restoration.errors import NotNegative
 from restoration.objective.errors import PixelError
 
 
@@ -16,14 +15,10 @@ class PerceptualError(nn.Module, PixelError):
 
     Args:
         encoder: with pretrained weights; random ones measure little more than pixels.
-        pixels: an error that is added; None: the features decide alone.
-        weight: of the features beside it.
     """
 
-    def __init__(self, encoder: Encoder, pixels: PixelError | None = None, weight: NotNegative = 1.0) -> None:
+    def __init__(self, encoder: Encoder) -> None:
         super().__init__()
-        self.pixels = pixels
-        self.weight = weight
         self.encoder = encoder.requires_grad_(False).eval()
 
     def train(self, mode: bool = True) -> "PerceptualError":
@@ -33,5 +28,4 @@ class PerceptualError(nn.Module, PixelError):
     def __call__(self, prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
         with torch.no_grad():
             wanted = self.encoder(target)
-        distance = self.weight * perceptual_distance(self.encoder(prediction), wanted)
-        return distance if self.pixels is None else distance + self.pixels(prediction, target, mask)
+        return perceptual_distance(self.encoder(prediction), wanted)

@@ -74,7 +74,7 @@ class Trajectory(Term):
         states = torch.stack([x for _, x in points])
         x_t, x_r = states[first, images], states[last, images]
         moved = field.displacement(x_t, times[first], times[last])
-        return compared("trajectory", self.error, moved, x_r - x_t, batch.mask, origin=x_t)
+        return compared("trajectory", self.error, moved, x_r - x_t, batch.mask)
 
     def _followed(self, field: ConditionalField, batch: Batch) -> ConditionalField:
         """The teacher's field, given the same estimate; without a teacher the field itself."""
