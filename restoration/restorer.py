@@ -207,7 +207,7 @@ class Restorer(HubMixin):
         """The restorer of a checkpoint, rebuilt from the training config in it, in eval mode.
 
         Args:
-            path: a checkpoint, or a weights file; None: the weights that come with the package.
+            path: a checkpoint, run folder or weights file; None: the weights that come with the package.
             trust: names of other packages whose code the checkpoint may use.
 
         Raises:

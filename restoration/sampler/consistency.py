@@ -5,10 +5,11 @@ from torch import Tensor
 from restoration.errors import NFE, Positive
 from restoration.flow import Field
 from restoration.keyed import fold
-from restoration.sampler.base import Sampler, times
+from restoration.sampler.base import times
+from restoration.sampler.mean_flow import MeanFlow
 
 
-class Consistency(Sampler):
+class Consistency(MeanFlow):
     """x̂_1 = x_t + (1 − t)·u(x_t, t, 1), then x_r = (1 − r)·x_0 + r·x̂_1 with another x_0 of the source (Song et al.
     2023, "Consistency models", algorithm 1).
 
@@ -23,12 +24,8 @@ class Consistency(Sampler):
         UserError: a warp out of range.
     """
 
-    evaluations = 1
-    order = 1
-    two_times = True
-
     def __init__(self, nfe: NFE = 1, warp: tuple[Positive, Positive] = (1.0, 1.6)) -> None:
-        super().__init__(nfe, warp, keep=0.0)
+        super().__init__(nfe, warp)
         self.drawn = 0
 
     def reset(self) -> None:
