@@ -107,6 +107,8 @@ def test_every_option_instantiates(group: str, option: str, folder: Path):
         write_digits(folder / "data")
     elif option == "dead_leaves":
         overrides += [item for item in TINY if item.startswith("data.")]
+    elif option == "smp_unet":
+        pytest.importorskip("segmentation_models_pytorch", reason="an extra, [benchmark]")
     elif option == "posterior_mean":
         overrides += [f"source.restorer.path={regression_checkpoint(folder)}"]
     with composed("train", *overrides) as config:
@@ -245,6 +247,11 @@ def test_every_choice_trains(choice: str, folder: Path):
     if choice.removeprefix("backbone=") in WITHOUT_ENCODER:
         arguments = [argument for argument in arguments if not argument.startswith("backbone.")]
         arguments += ["backbone.widths=[16,16,16]"] if choice == "backbone=unet" else []
+    if choice == "backbone=smp_unet":
+        pytest.importorskip("segmentation_models_pytorch", reason="an extra, [benchmark]")
+        arguments[0] = "experiment=blur_erase_mse"
+        others = ("backbone.widths", "backbone.depth", "estimator.width", "evaluation.nfe")
+        arguments = [argument for argument in arguments if not argument.startswith(others)]
     if choice == "source=posterior_mean":
         arguments += [f"source.restorer.path={regression_checkpoint(folder)}"]
     assert run_command(main, *arguments) == 0

@@ -95,6 +95,19 @@ class Encoder(nn.Module):
         )
         self.model.set_submodule(name, WidenedConv(first, channels))
 
+    def pretrained_groups(self) -> dict[str, list[nn.Parameter]]:
+        """The upper half (the deepest modules) and the lower half, for an optimiser; nothing with random weights.
+
+        The extra channels of a widened first convolution were never pretrained and are left out.
+        """
+        if not self.pretrained:
+            return {}
+        new = {id(p) for part in self.modules() if isinstance(part, WidenedConv) for p in part.extra.parameters()}
+        children = [[p for p in child.parameters() if id(p) not in new] for child in self.model.children()]
+        children = [parameters for parameters in children if parameters]
+        cut = (len(children) + 1) // 2
+        return {"encoder_upper": sum(children[cut:], []), "encoder_lower": sum(children[:cut], [])}
+
     def forward(self, images: Tensor, extra: Tensor | None = None) -> list[Tensor]:
         """Feature maps (B, channels[i], H / strides[i], W / strides[i]).
 

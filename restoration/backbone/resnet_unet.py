@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from restoration.backbone.base import Backbone
 from restoration.backbone.embedding import FourierEmbedding
-from restoration.backbone.encoder import Encoder, WidenedConv
+from restoration.backbone.encoder import Encoder
 from restoration.errors import Range, UserError, Width
 from restoration.estimator import Estimate, known_statistics
 
@@ -207,17 +207,7 @@ class ResNetUNet(Backbone):
         return F.pixel_shuffle(out, 2).float()
 
     def pretrained(self) -> dict[str, list[nn.Parameter]]:
-        """Upper encoder (the deepest half of its modules) and lower encoder.
-
-        The extra channels of a widened first convolution were never pretrained and are left out.
-        """
-        if not self.encoder.pretrained:
-            return {}
-        new = {id(p) for part in self.modules() if isinstance(part, WidenedConv) for p in part.extra.parameters()}
-        children = [[p for p in child.parameters() if id(p) not in new] for child in self.encoder.model.children()]
-        children = [parameters for parameters in children if parameters]
-        cut = (len(children) + 1) // 2
-        return {"encoder_upper": sum(children[cut:], []), "encoder_lower": sum(children[:cut], [])}
+        return self.encoder.pretrained_groups()
 
 
 def group_norm(width: int) -> nn.GroupNorm:

@@ -3,6 +3,7 @@
 python -m restoration.benchmark resnet34_unet resnet34_unet_state --nfe 1 8 100
 python -m restoration.benchmark resnet34_unet "resnet34_unet backbone.depth=1" --size 64 128 --train --memory
 python -m restoration.benchmark --page docs/benchmarks.md
+python -m restoration.benchmark --page docs/benchmarks.md --tables quality --runs outputs/a/first outputs/b/first
 """
 
 import argparse
@@ -33,7 +34,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         help="options of conf/backbone, each with overrides of its own in the same quotes; ratios are to the first",
     )
     parser.add_argument("--page", type=Path, help="instead: all tables, with networks of other packages, in this file")
-    parser.add_argument("--tables", nargs="+", choices=TABLES, default=list(TABLES), help="of --page; others stay")
+    parser.add_argument("--tables", nargs="+", choices=TABLES, help="of --page, all by default; others stay")
+    parser.add_argument(
+        "--runs", nargs="+", type=Path, default=[], help="of the table quality: run folders, the reference first"
+    )
     parser.add_argument(
         "--limit", type=float, default=60, help="of --page: seconds a call may take, else it is derived"
     )
@@ -58,8 +62,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     precision = str(resolve_precision("auto", "auto"))
     if options.page is not None:
         rounds = 1 if options.smoke else options.rounds
-        settings = Settings(device, precision, rounds, options.limit, options.compile, options.smoke, overrides)
-        print(suite(options.page, options.tables, settings))
+        measured = (options.limit, options.compile, options.smoke, overrides)
+        settings = Settings(device, precision, rounds, *measured, options.runs)
+        tables = options.tables or [name for name in TABLES if name != "quality" or options.runs]
+        if "quality" in tables and not options.runs:
+            raise UserError("the table quality needs --runs with run folders of restoration.train, the reference first")
+        print(suite(options.page, tables, settings))
         return
     # The first twice: what its two rows differ by is noise.
     names = [*options.backbones, options.backbones[0]]

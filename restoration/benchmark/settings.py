@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -16,6 +17,7 @@ class Settings:
         compile: also times compiled training steps.
         smoke: small sizes and every call once, to see that all runs.
         overrides: of the config, for our backbones.
+        runs: folders of the runs whose times to a quality are compared, the reference first.
     """
 
     device: str
@@ -25,6 +27,7 @@ class Settings:
     compile: bool = False
     smoke: bool = False
     overrides: Sequence[str] = ()
+    runs: Sequence[Path] = ()
 
     @property
     def side(self) -> int:

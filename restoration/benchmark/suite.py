@@ -15,6 +15,7 @@ from restoration.benchmark.levers import levers, operations_of_a_step
 from restoration.benchmark.loading import loading
 from restoration.benchmark.networks import batches, growth, sampling, training
 from restoration.benchmark.page import Figures, read, write
+from restoration.benchmark.quality import time_to_quality
 from restoration.benchmark.settings import Settings
 from restoration.benchmark.trainer import trainer_cost
 
@@ -28,8 +29,9 @@ TABLES: dict[str, Callable[[list[Contender], Settings], Figures]] = {
     "trainer": trainer_cost,
     "levers": levers,
     "operations": operations_of_a_step,
+    "quality": lambda rivals, settings: time_to_quality(settings.runs),
 }
-_ALONE = ("loading", "trainer", "levers", "operations")  # need no contenders
+_ALONE = ("loading", "trainer", "levers", "operations", "quality")  # need no contenders
 _PACKAGES = ("torch", "torchvision", "lightning", "torchcfm", "diffusers", "segmentation-models-pytorch")
 
 __all__ = ["TABLES", "Settings", "suite"]
@@ -53,7 +55,8 @@ def suite(path: Path, chosen: Sequence[str], settings: Settings) -> str:
         if name not in chosen:
             continue
         tables[name] = TABLES[name](rivals, settings)
-        tables[name].text += f" Rounds: {settings.rounds}; limit: {settings.limit:g} s."
+        if name != "quality":
+            tables[name].text += f" Rounds: {settings.rounds}; limit: {settings.limit:g} s."
         if not all(math.isfinite(number) for number in tables[name].numbers()):
             raise ArithmeticError(f"a figure of the table {name!r} is not finite: {tables[name].rows}")
         # After each, so that an interruption keeps what was measured.
