@@ -1,4 +1,4 @@
-"""docs/results.md shows the CSV files of docs/results/, and the links of the documentation lead somewhere.
+"""docs/results.md and docs/recognition.md show the CSV files of docs/results/, and the links of the documentation lead somewhere.
 
 How a table is made of its CSV file (`<!-- table: NAME.csv -->` stands above it):
 - One table row for each `run` and `nfe`; where headings begin with "NFE k:", one row for each `run` instead, and such a
@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 DOCS = Path(__file__).parents[2] / "docs"
-RESULTS = DOCS / "results.md"
+RESULTS = [DOCS / "results.md", DOCS / "recognition.md"]
 
 # Heading: column and format. "" is text; "a / b" shows two columns.
 TABLES = {
@@ -148,7 +148,7 @@ def shown(text: str) -> dict[str, list[str]]:
 
 
 def test_every_table_equals_its_csv_file():
-    tables = shown(RESULTS.read_text())
+    tables = {name: lines for page in RESULTS for name, lines in shown(page.read_text()).items()}
     assert set(tables) == set(TABLES) == {path.name for path in (DOCS / "results").glob("*.csv")}
     for name, lines in tables.items():
         assert lines == table(name), f"{name}: the table should be\n" + "\n".join(table(name))
@@ -160,8 +160,9 @@ def test_every_row_of_a_table_with_verdicts_has_one():
             assert all(row["verdict"] for row in read(name)), name
 
 
-def test_results_fit_on_two_screens():
-    assert len(RESULTS.read_text().splitlines()) <= 130
+@pytest.mark.parametrize("page", RESULTS, ids=lambda page: page.name)
+def test_results_fit_on_two_screens(page: Path):
+    assert len(page.read_text().splitlines()) <= 130
 
 
 PAGES = sorted([*DOCS.glob("*.md"), *DOCS.parent.glob("*.md")])
