@@ -18,9 +18,9 @@ def job(weights: Path, ranks: int, steps: int = 6) -> list[str]:
 
     Without the estimator, whose batch statistics are those of a rank.
     """
-    network = [argument for argument in TINY if not argument.startswith("estimator.")]
+    network = ["estimator=identity", *(argument for argument in TINY if not argument.startswith("estimator."))]
     return [
-        *("experiment=blur_erase", *network, "estimator=identity", f"backbone.encoder.weights={weights}", "evaluation.nfe=[1,2]"),
+        *("experiment=blur_erase", *network, f"backbone.encoder.weights={weights}", "evaluation.nfe=[1,2]"),
         *(f"data.batch_size={8 // ranks}", "data.selection_images=11", f"trainer.max_steps={steps}"),
         *("trainer.val_check_interval=2", "callbacks.staged_unfreezing.share=0.5", "trainer.num_sanity_val_steps=0"),
     ]

@@ -1,4 +1,4 @@
-"""docs/results.md and docs/recognition.md show the CSV files of docs/results/, and the links of the documentation lead somewhere.
+"""results.md and recognition.md show the CSV files of docs/results/, and the links of the documentation lead somewhere.
 
 How a table is made of its CSV file (`<!-- table: NAME.csv -->` stands above it):
 - One table row for each `run` and `nfe`; where headings begin with "NFE k:", one row for each `run` instead, and such a
@@ -8,6 +8,7 @@ How a table is made of its CSV file (`<!-- table: NAME.csv -->` stands above it)
 """
 
 import csv
+import itertools
 import re
 from pathlib import Path
 
@@ -192,6 +193,15 @@ def test_every_relative_link_exists(page):
         if not file.exists() or (anchor and anchor not in anchors(file.read_text())):
             missing.append(target)
     assert missing == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_no_code_block_follows_a_list(page: Path):
+    """The site would show it as a paragraph of the list's last item."""
+    parts = re.split(r"\n\n+", page.read_text())
+    pairs = itertools.pairwise(parts)
+    after = [code for text, code in pairs if re.search("^- ", text, re.MULTILINE) and re.match(r" {4}\S", code)]
+    assert after == []
 
 
 def test_the_link_check_sees_links_and_images():
