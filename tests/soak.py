@@ -7,9 +7,7 @@ python tests/soak.py --kills 20
 import argparse
 import hashlib
 import json
-import os
 import random
-import signal
 import sys
 import tempfile
 import time
@@ -18,11 +16,11 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from helpers import TINY, encoder_file, last, rows, run_command
+from helpers import TINY, encoder_file, last, rows
+from processes import start, wait
 from torch import Tensor
 
 from restoration.checkpoint_file import DamagedFileError, load
-from restoration.train import main
 
 RUN = Path("outputs/blur_erase/run")
 
@@ -33,19 +31,6 @@ def arguments(weights: Path, steps: int) -> list[str]:
         *("trainer.val_check_interval=25", "callbacks.staged_unfreezing.share=0.5"),
         *("callbacks.last.every_n_minutes=0.01", f"backbone.encoder.weights={weights}", "resume=auto"),
     ]
-
-
-def start(folder: Path, command: list[str]) -> int:
-    """Runs the train command in a process of its own, with its output in a file; the process id."""
-    folder.mkdir(exist_ok=True)
-    if process := os.fork():
-        return process
-    os.chdir(folder)
-    output = os.open("output.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    os.dup2(output, 1)
-    os.dup2(output, 2)
-    sys.stdout = sys.stderr = os.fdopen(output, "w", buffering=1)  # under pytest they are not descriptors 1 and 2
-    os._exit(run_command(main, *command))
 
 
 def digest(value: Any) -> str:
@@ -99,7 +84,7 @@ def kept(folder: Path) -> str:
 def soak(folder: Path, kills: int, steps: int, seed: int) -> bool:
     draw, command = random.Random(seed), arguments(encoder_file(folder), steps)
     began = time.monotonic()
-    _, status = os.waitpid(start(folder / "whole", command), 0)
+    (status,) = wait(start(folder / "whole", command))
     seconds = time.monotonic() - began
     whole = folder / "whole" / RUN
     if status:
@@ -111,20 +96,20 @@ def soak(folder: Path, kills: int, steps: int, seed: int) -> bool:
         process = start(folder / "resumed", command)
         if done < kills:
             time.sleep(draw.uniform(0.2, startup + 2 * seconds / (kills + 4)))
-            if os.waitpid(process, os.WNOHANG) == (0, 0):
-                os.kill(process, signal.SIGKILL)
-                os.waitpid(process, 0)
+            if process.is_alive():
+                process.kill()
+                wait(process)
                 done += 1
                 print(f"kill {done:2}: {kept(resumed)}", flush=True)
                 continue
             break
-        _, status = os.waitpid(process, 0)
+        wait(process)
         break
     said = (folder / "resumed" / "output.txt").read_text()
     if not (resumed / "metrics.json").exists():
         print(said[-3000:])
         return False
-    again, _ = os.waitpid(start(folder / "resumed", command), 0)
+    wait(start(folder / "resumed", command))
     tail = (folder / "resumed" / "output.txt").read_text()[len(said) :]
     print(f"started once more: {'this run is done' if 'this run is done' in tail else tail}")
     theirs, ours = end(whole), end(resumed)

@@ -164,7 +164,7 @@ def test_all_tables_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     """`make benchmark-smoke`."""
     main(["--page", str(tmp_path / "benchmarks.md"), "--smoke"])
     content = json.loads((tmp_path / "benchmarks.json").read_text())
-    assert list(content["tables"]) == list(TABLES)
+    assert list(content["tables"]) == [name for name in TABLES if name != "quality"]  # which needs runs
     assert all(table["rows"] for table in content["tables"].values())
 
 

@@ -252,6 +252,8 @@ def test_every_choice_trains(choice: str, folder: Path):
         arguments[0] = "experiment=blur_erase_mse"
         others = ("backbone.widths", "backbone.depth", "estimator.width", "evaluation.nfe")
         arguments = [argument for argument in arguments if not argument.startswith(others)]
+    if choice in ("sampler=mean_flow", "sampler=consistency"):
+        arguments += ["objective=mean_flow", "backbone.two_times=true"]
     if choice == "source=posterior_mean":
         arguments += [f"source.restorer.path={regression_checkpoint(folder)}"]
     assert run_command(main, *arguments) == 0

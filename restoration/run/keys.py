@@ -218,7 +218,8 @@ def check_ablations(config: DictConfig) -> None:
             for group, option in default.items():
                 group = group.removeprefix("override /")
                 sets[group] = (option, runtime.choices[group])
-        sets |= {key: (value, OmegaConf.select(config, key)) for key, value in leaves(own)}
+        whole = OmegaConf.merge(config, own)  # resolves what the ablation takes from other keys
+        sets |= {key: (OmegaConf.select(whole, key), OmegaConf.select(config, key)) for key, _ in leaves(own)}
         for key, (wanted, found) in sets.items():
             if wanted != found:
                 raise UserError(

@@ -1,14 +1,12 @@
 """Trainings by several processes of this machine, as the nodes of a cluster would start them."""
 
-import os
 import socket
-import sys
 from collections.abc import Sequence
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-from helpers import TINY, run_command
-
-from restoration.train import main
+from helpers import TINY
+from processes import start
 
 RUN = Path("outputs/blur_erase/run")
 
@@ -32,35 +30,15 @@ def free_port() -> int:
         return found.getsockname()[1]
 
 
-def start(folder: Path, command: Sequence[str], variables: dict[str, str]) -> int:
-    """The train command in a process of its own, with its output in a file; the process id."""
-    folder.mkdir(parents=True, exist_ok=True)
-    if process := os.fork():
-        return process
-    status = 1
-    try:
-        os.chdir(folder)
-        os.environ.update(variables)
-        output = os.open(f"output_{variables.get('NODE_RANK', 0)}.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-        os.dup2(output, 1)
-        os.dup2(output, 2)
-        sys.stdout = sys.stderr = os.fdopen(output, "w", buffering=1)  # under pytest they are not descriptors 1 and 2
-        status = run_command(main, *command)
-    finally:
-        os._exit(status)
-
-
-def start_nodes(folder: Path, command: Sequence[str], nodes: int = 2) -> list[int]:
-    """One process for each node, with the variables that a cluster sets; the process ids."""
+def start_nodes(folder: Path, command: Sequence[str], nodes: int = 2) -> list[BaseProcess]:
+    """One process for each node, with the variables that a cluster sets and `output_<node>.txt`."""
     shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
     over = ["trainer=ddp", "trainer.devices=1", f"trainer.num_nodes={nodes}"]
-    return [start(folder, [*command, *over], shared | {"NODE_RANK": str(node)}) for node in range(nodes)]
-
-
-def wait(processes: Sequence[int]) -> list[int]:
-    """Their exit statuses; minus the signal's number for a killed one."""
-    return [os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) for process in processes]
+    return [
+        start(folder, [*command, *over], shared | {"NODE_RANK": str(node)}, f"output_{node}.txt")
+        for node in range(nodes)
+    ]
 
 
 def said(folder: Path) -> str:
-    return "\n".join(f"== {path.name}\n{path.read_text()}" for path in sorted(folder.glob("output_*.txt")))
+    return "\n".join(f"== {path.name}\n{path.read_text()}" for path in sorted(folder.glob("output*.txt")))

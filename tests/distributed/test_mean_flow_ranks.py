@@ -6,15 +6,16 @@ from pathlib import Path
 import pytest
 import torch
 from helpers import encoder_file, last, rows
-from ranks import RUN, job, said, start, start_nodes, wait
+from processes import start, wait
+from ranks import RUN, job, said, start_nodes
 
 
 @pytest.mark.slow
 def test_two_ranks_train_mean_flow_as_one_process(tmp_path: Path):
     weights, (one, two) = encoder_file(tmp_path), (tmp_path / "one", tmp_path / "two")
     objective = ["objective=mean_flow", "backbone.two_times=true", "sampler=mean_flow"]
-    assert wait([start(one, [*job(weights, 1, 4), *objective], {})]) == [0], said(one)
-    assert wait(start_nodes(two, [*job(weights, 2, 4), *objective])) == [0, 0], said(two)
+    assert wait(start(one, [*job(weights, 1, 4), *objective])) == [0], said(one)
+    assert wait(*start_nodes(two, [*job(weights, 2, 4), *objective])) == [0, 0], said(two)
     for key in ("state_dict", "current_model_state"):
         left, right = last(one / RUN)[key], last(two / RUN)[key]
         assert left.keys() == right.keys() and any("noise_stem" in name for name in left)

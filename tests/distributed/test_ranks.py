@@ -13,7 +13,8 @@ import pytest
 import torch
 from helpers import Kill, callback_file, differing, encoder_file, last, rows
 from lightning.pytorch import Callback, LightningModule, Trainer
-from ranks import RUN, free_port, job, said, start, start_nodes, wait
+from processes import start, wait
+from ranks import RUN, free_port, job, said, start_nodes
 from torch import distributed
 
 from restoration.batch import Batch
@@ -51,7 +52,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def one(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of one process: two stages, two epochs, averaged weights."""
     folder = tmp_path_factory.mktemp("one")
-    assert wait([start(folder, job(weights, 1), {})]) == [0], said(folder)
+    assert wait(start(folder, job(weights, 1))) == [0], said(folder)
     return folder
 
 
@@ -60,7 +61,7 @@ def two(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same by two nodes of one process each, half the batch size each."""
     folder = tmp_path_factory.mktemp("two")
     flags = callback_file(folder / "conf", "test_ranks.Weights")
-    assert wait(start_nodes(folder, [*flags, *job(weights, 2), "callbacks=extended"])) == [0, 0], said(folder)
+    assert wait(*start_nodes(folder, [*flags, *job(weights, 2), "callbacks=extended"])) == [0, 0], said(folder)
     return folder
 
 
@@ -111,10 +112,10 @@ def test_only_the_first_rank_writes(two: Path):
 def test_ranks_stop_together_and_continue_bit_for_bit(weights: Path, two: Path, tmp_path: Path):
     flags = callback_file(tmp_path / "conf", "test_ranks.KillRanks", step=3)
     command = [*flags, *job(weights, 2), "resume=auto", "trust=test_ranks"]
-    assert wait(start_nodes(tmp_path, [*command, "callbacks=extended"])) == [143, 0], said(tmp_path)
+    assert wait(*start_nodes(tmp_path, [*command, "callbacks=extended"])) == [143, 0], said(tmp_path)
     assert "stopped; continue with: python -m restoration.train" in said(tmp_path)
     assert 3 <= last(tmp_path / RUN)["global_step"] <= 4
-    assert wait(start_nodes(tmp_path, command)) == [0, 0], said(tmp_path)
+    assert wait(*start_nodes(tmp_path, command)) == [0, 0], said(tmp_path)
     for key in ("state_dict", "current_model_state"):
         assert not differing(last(tmp_path / RUN)[key], last(two / RUN)[key])
 
@@ -156,4 +157,4 @@ def test_keys_and_means_over_uneven_ranks():
             finally:
                 os._exit(status)
         children.append(child)
-    assert wait(children) == [0, 0]
+    assert [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children] == [0, 0]

@@ -114,6 +114,13 @@ def test_it_is_refused_in_one_line(overrides: str, said: str, tmp_path: Path, mo
     assert not (tmp_path / "checkpoints" / "last.ckpt").exists() and not (tmp_path / "metrics.json").exists()
 
 
+@pytest.mark.parametrize("ablation", sorted(path.stem for path in (CONF / "ablation").glob("*.yaml")))
+def test_an_ablation_is_not_taken_for_an_override(ablation: str):
+    """Values that it takes from other keys, as `${backbone.encoder.model}`, are its own."""
+    with composed("train", f"ablation={ablation}", "folder=run", "backbone.encoder.model=resnet18") as config:
+        check_ablations(config)
+
+
 def test_a_mistyped_group_lists_its_options(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert run_command(main, "corruption=blurr") == 1

@@ -1,15 +1,14 @@
 """A sweep that is killed and started again, and jobs that share a process."""
 
-import os
 import random
 import re
-import signal
 import time
 from pathlib import Path
 
 import pytest
 from helpers import TINY, callback_file, last, rows, run_command
-from soak import end, start
+from processes import start, wait
+from soak import end
 
 from restoration.train import main
 
@@ -41,20 +40,19 @@ def test_a_sweep_of_twelve_jobs_killed_twice(tmp_path: Path):
     for enough in (draw.randint(2, 4), draw.randint(6, 9)):
         process = start(folder, sweep)
         while len(jobs(folder, "metrics.json")) < enough:
-            assert os.waitpid(process, os.WNOHANG) == (0, 0), (folder / "output.txt").read_text()[-3000:]
+            assert process.is_alive(), (folder / "output.txt").read_text()[-3000:]
             time.sleep(0.05)
         time.sleep(draw.uniform(0, 3))
         while not jobs(folder, "checkpoints/last.ckpt") - jobs(folder, "metrics.json"):
             time.sleep(0.01)  # so that there is a job to resume
-        os.kill(process, signal.SIGKILL)
-        os.waitpid(process, 0)
+        process.kill()
+        wait(process)
         done, part = jobs(folder, "metrics.json"), jobs(folder, "checkpoints/*.ckpt")
         steps = {job: last(folder / SWEEP / job)["global_step"] for job in part - done}
         print(f"killed: {len(done)} jobs done, half done: {', '.join(f'{job} (step {n})' for job, n in steps.items())}")
         assert before.items() <= content(folder).items()
         before, begun = content(folder), begun | (part - done)
-    _, status = os.waitpid(start(folder, sweep), 0)
-    assert status == 0, (folder / "output.txt").read_text()[-3000:]
+    assert wait(start(folder, sweep)) == [0], (folder / "output.txt").read_text()[-3000:]
     # What was done before a kill has not been touched; every job has one evaluation in its log of metrics.
     assert before.items() <= content(folder).items() and jobs(folder, "metrics.json") == names
     for job in names:
@@ -69,8 +67,7 @@ def test_a_sweep_of_twelve_jobs_killed_twice(tmp_path: Path):
     for job in (min(begun), min(names - begun)):
         strength, seed = re.fullmatch(r"corruption.strength=(\S+),seed=(\d)", job).groups()  # type: ignore[union-attr]
         alone = tmp_path / job
-        _, status = os.waitpid(start(alone, [*line, f"corruption.strength={strength}", f"seed={seed}"]), 0)
-        assert status == 0
+        assert wait(start(alone, [*line, f"corruption.strength={strength}", f"seed={seed}"])) == [0]
         ours, theirs = end(folder / SWEEP / job), end(alone / SWEEP)
         print(f"{job}{' (resumed)' * (job in begun)}: {'equal to' if ours == theirs else 'NOT EQUAL TO'} the job alone")
         assert ours == theirs

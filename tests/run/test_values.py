@@ -169,6 +169,11 @@ def test_every_accepted_value_trains_or_is_refused(tmp_path: Path, monkeypatch: 
     wrong: list[Any] = []
     for overrides, key, value in with_effect():
         tiny = [word for word in TINY if not (word.startswith("estimator.") and "estimator=identity" in overrides)]
+        intervals = any(f"objective={name}" in overrides for name in ("trajectory", "mean_flow", "interval_splitting"))
+        if not intervals and {"sampler=mean_flow", "sampler=consistency"} & set(overrides):
+            overrides = [*(word for word in overrides if not word.startswith("objective=")), "objective=mean_flow"]
+            intervals = True
+        tiny += ["backbone.two_times=true"] if intervals else []
         one = "objective=regression" in overrides
         nfe = ["evaluation.nfe=[1]", "sampler.nfe=1"] if one else ["evaluation.nfe=[1,2]"]
         short = [f"folder={tmp_path / str(outcome.total())}", "trainer.max_steps=2", *nfe]
