@@ -24,7 +24,7 @@ def time_to_quality(folders: Sequence[Path]) -> Figures:
     target = curves[0][-1][1]
     text = (
         f"Minutes of training, without validations, until the validation PSNR is {target:.2f} dB, where "
-        f"`{_name(folders[0])}` ends. The runs trained on the same machine, one after the other or on a core each."
+        f"`{_name(folders[0])}` ends. They compare runs that trained on the same hardware."
     )
     needed = [reached(points, target) for points in curves]
     assert needed[0] is not None

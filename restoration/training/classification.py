@@ -64,9 +64,7 @@ class ClassifierModule(TrainingModule):
     def on_fit_start(self) -> None:
         super().on_fit_start()
         if self.transfer.cached:
-            data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
-            batches = data.batches("train", self.device)
-            self._cache = FeatureCache(self.classifier, ((batch.clean, batch.index) for batch in batches))
+            self._cache = FeatureCache(self.classifier)
 
     def keys(self, batch: Batch) -> Tensor:
         """The keys int64 (B,), on the CPU, of the draws of a training step; all are that of its number."""
@@ -82,7 +80,7 @@ class ClassifierModule(TrainingModule):
             torch.manual_seed(int(keys[0]))
             images, targets = self.augmentation(images, targets, len(self.classifier.classes))
             images = images if self.resizing is None else self.resizing(images, progress)
-        logits = self.classifier(images) if cached is None else cached.logits(batch.index)
+        logits = self.classifier(images) if cached is None else cached.logits(images, batch.index)
         loss = self.loss(logits, targets)
         if not (self.training and self.l1):
             return loss, {}
