@@ -133,7 +133,7 @@ def devices(trainer: Mapping[Any, Any]) -> int:
         made = Trainer(**chosen, logger=False, enable_checkpointing=False, enable_progress_bar=False)
         environment = made._accelerator_connector.cluster_environment
         environment.validate_settings(made.num_devices, made.num_nodes)
-    except (ValueError, RuntimeError, MisconfigurationException) as error:
+    except (TypeError, ValueError, RuntimeError, MisconfigurationException) as error:  # TypeError: devices=-1 on a CPU
         raise UserError(f"trainer: {str(error).splitlines()[0]}") from error
     alone = made.world_size == 1 or environment.creates_processes_externally
     if not alone and HydraConfig.get().mode == RunMode.MULTIRUN:

@@ -18,9 +18,10 @@ from torch.optim.lr_scheduler import (
     SequentialLR,
 )
 
-from restoration.errors import Count, Range, Share
+from restoration.errors import Range, Share
 
 Part = Annotated[float, Range(0, 1, above=True)]
+Cycles = Annotated[int, Range(1, 100)]
 
 
 class Cosine:
@@ -93,7 +94,7 @@ class OneCycle(TorchSchedule):
             optimizer,
             max_lr=1.0,
             total_steps=max(8, steps + 1),  # it refuses a step after the last; fewer have no room for both phases
-            pct_start=self.rise,
+            pct_start=float(self.rise),
             div_factor=1 / self.start,
             final_div_factor=self.start / self.final,
             cycle_momentum=False,
@@ -129,7 +130,7 @@ class WarmRestarts(TorchSchedule):
         final: the factor at the end of each.
     """
 
-    def __init__(self, cycles: Count = 3, growth: Count = 2, warmup: Share = 0.03, final: Share = 0.0) -> None:
+    def __init__(self, cycles: Cycles = 3, growth: Cycles = 2, warmup: Share = 0.03, final: Share = 0.0) -> None:
         super().__init__()
         self.cycles, self.growth, self.warmup, self.final = cycles, growth, warmup, final
 

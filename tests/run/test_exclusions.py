@@ -93,6 +93,8 @@ MISTAKES = [
     ("data.image_size=???", "data.image_size is missing; give data.image_size=…"),
     ("data.image_size=16.5", "data.image_size=16.5 must be a whole number"),
     ("data=image_folder data.root=nowhere", "nowhere"),
+    ("trainer.devices=-1", "trainer: `devices` selected with `CPUAccelerator` should be an int > 0"),
+    ("schedule=warm_restarts schedule.cycles=101", "schedule.cycles=101 must be a whole number from 1 to 100"),
     ("validations=0", "validations=0 must be a whole number from 1"),
 ]
 

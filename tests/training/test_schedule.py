@@ -37,6 +37,13 @@ def test_the_shortest_stages_have_factors_in_range(steps):
         assert all(0 < schedule(step, steps) <= 1 for step in range(steps + 1))
 
 
+def test_one_cycle_may_rise_throughout_or_not_at_all():
+    falls = [OneCycle(rise=0)(step, 100) for step in range(100)]
+    assert falls == sorted(falls, reverse=True) and falls[0] > 0.99
+    rises = [OneCycle(rise=1)(step, 100) for step in range(100)]
+    assert rises == sorted(rises) and rises[0] == pytest.approx(0.04)
+
+
 def test_cosine_is_torchs_at_every_step():
     """Ours is a function of the step, so that a run can resume, end later and train in stages."""
     optimizer = SGD([torch.nn.Parameter(torch.zeros(()))], lr=1.0)
