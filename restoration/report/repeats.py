@@ -145,7 +145,7 @@ def tables(reports: Sequence[Report], reference: Report | None = None) -> tuple[
         for metric, values in setup.values.items():
             mean, deviation, low, high = spread(list(values.values()))
             cells = f"{mean:.4g}", f"{deviation:.2g}", f"[{low:.4g}, {high:.4g}]"
-            result[0].add_row(setup.name, _shown(metric), str(len(values)), *cells)
+            _add_row(result[0], setup.name, _shown(metric), str(len(values)), *cells)
     first = found[0]
     if reference is not None and (own := setups([reference])):
         key = next(iter(own[0].repeats), None)
@@ -159,9 +159,18 @@ def tables(reports: Sequence[Report], reference: Report | None = None) -> tuple[
             if (difference := paired(setup, first, metric)) is not None:
                 count, (mean, low, high), p = difference
                 cells = f"{mean:+.3g}", f"[{low:+.3g}, {high:+.3g}]", f"{p:.3f}"
-                second.add_row(setup.name, _shown(metric), str(count), *cells)
+                _add_row(second, setup.name, _shown(metric), str(count), *cells)
                 fewest, pairs = min(fewest, count), pairs + 1
     return [*result, *([second] if pairs else [])], _notes(found, fewest)
+
+
+def _add_row(table: Table, name: str, *cells: str) -> None:
+    """Names a config once, in its first row; names are long."""
+    names = [cell for cell in table.columns[0].cells if cell]
+    known = bool(names) and names[-1] == name
+    if names and not known:
+        table.add_section()
+    table.add_row("" if known else name, *cells)
 
 
 def _holds(setup: Setup, one: Setup, key: Repeat | None) -> bool:
