@@ -41,7 +41,7 @@ def test_runs_are_compared_with_the_first_ones_end(tmp_path: Path):
         run(tmp_path, "never", [20, 21.9], 0.6),
     ]
     rows = time_to_quality(folders).rows
-    assert [row["run"] for row in rows] == ["reference", "faster", "never"]
+    assert [row["run"] for row in rows] == [f"{tmp_path.name}/{name}" for name in ("reference", "faster", "never")]
     assert [row["minutes to it"] for row in rows] == [3.0, 1.5, None]
     assert [row["ratio"] for row in rows] == [1.0, 0.5, None]
     assert [row["minutes in all"] for row in rows] == [3.0, 2.0, 2.0]
@@ -50,7 +50,7 @@ def test_runs_are_compared_with_the_first_ones_end(tmp_path: Path):
 def test_the_command_adds_the_table_to_the_page(tmp_path: Path, capsys):
     page, folder = tmp_path / "page.md", run(tmp_path, "a", [20, 22], 0.6)
     main(["--page", str(page), "--tables", "quality", "--runs", str(folder)])
-    assert "| a | 2.00 | 22.0 | 2.00 | 1.00 |" in page.read_text()
+    assert f"| {tmp_path.name}/a | 2.00 | 22.0 | 2.00 | 1.00 |" in page.read_text()
     with pytest.raises(SystemExit):
         main(["--page", str(page), "--tables", "quality"])
     assert "the table quality needs --runs" in capsys.readouterr().err

@@ -76,4 +76,5 @@ def _at(times: dict[int, float], step: int) -> float:
 
 
 def _name(folder: Path) -> str:
-    return folder.resolve().name
+    """Experiment and name, as in outputs/<experiment>/<name>."""
+    return "/".join(folder.resolve().parts[-2:])
