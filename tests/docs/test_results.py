@@ -107,13 +107,14 @@ TABLES = {
         "training time": ("train_time", ""),
         "verdict": ("verdict", ""),
     },
-    "speed.csv": {
-        "what": ("what", ""),
-        "baseline": ("baseline", ""),
-        "hardware": ("hardware", ""),
-        "NFE 1: ratio": ("ratio", ""),
-        "NFE 8: ratio": ("ratio", ""),
-        "NFE 100: ratio": ("ratio", ""),
+    "fast.csv": {
+        "network": ("what", ""),
+        "NFE": ("nfe", ""),
+        "PSNR": ("psnr", ".2f"),
+        "texture": ("texture", ".2f"),
+        "Fréchet": ("frechet", ".1f"),
+        "minutes": ("minutes", ".1f"),
+        "minutes to the default's end": ("to", ".1f"),
         "verdict": ("verdict", ""),
     },
 }
