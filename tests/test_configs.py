@@ -214,12 +214,6 @@ def test_an_ablation_changes_the_experiment_whatever_else_is_chosen(ablation: st
     assert len(differs) == {"noise": 0}.get(ablation, 1), differs
 
 
-def test_the_proposal_is_the_proposal_on_a_small_backbone_too():
-    with composed("train", "experiment=blur_erase_proposal", "backbone=small", "folder=run") as config:
-        assert config.backbone._target_ == "restoration.backbone.ResNetUNetState"
-        assert config.backbone.widths == [64, 96, 128, 192] and config.sampler.nfe == 100
-
-
 @pytest.mark.slow
 def test_every_ablation_is_one_change_to_the_experiment(folder: Path):
     """By the real command as one sweep: all but the one that needs another run's checkpoint, two steps each."""
@@ -238,6 +232,7 @@ def test_every_ablation_is_one_change_to_the_experiment(folder: Path):
         f"{group}={option}"
         for group in ("corruption", "source", "prediction", "sampler", "schedule", "backbone")
         for option in of(group)
+        if option != "smp_unet"  # no flow
     ],
 )
 @pytest.mark.slow
@@ -247,11 +242,6 @@ def test_every_choice_trains(choice: str, folder: Path):
     if choice.removeprefix("backbone=") in WITHOUT_ENCODER:
         arguments = [argument for argument in arguments if not argument.startswith("backbone.")]
         arguments += ["backbone.widths=[16,16,16]"] if choice == "backbone=unet" else []
-    if choice == "backbone=smp_unet":
-        pytest.importorskip("segmentation_models_pytorch", reason="an extra, [benchmark]")
-        arguments[0] = "experiment=blur_erase_mse"
-        others = ("backbone.widths", "backbone.depth", "estimator.width", "evaluation.nfe")
-        arguments = [argument for argument in arguments if not argument.startswith(others)]
     if choice in ("sampler=mean_flow", "sampler=consistency"):
         arguments += ["objective=mean_flow", "backbone.two_times=true"]
     if choice == "source=posterior_mean":

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import encoder_file
+from helpers import composed, encoder_file
 
 from restoration.backbone import Encoder, ResNetUNet, ResNetUNetState
 from restoration.backbone.encoder import WidenedConv
@@ -82,3 +82,9 @@ def test_any_encoder_that_begins_with_a_convolution_sees_the_state(model):
     (widened,) = [module for module in state.modules() if isinstance(module, WidenedConv)]
     widened.extra.weight.normal_()
     assert (state(x_in, t, cached) - before).abs().max() > 1e-3
+
+
+def test_the_proposal_is_the_proposal_on_a_small_backbone_too():
+    with composed("train", "experiment=blur_erase_proposal", "backbone=small", "folder=run") as config:
+        assert config.backbone._target_ == "restoration.backbone.ResNetUNetState"
+        assert config.backbone.widths == [64, 96, 128, 192] and config.sampler.nfe == 100

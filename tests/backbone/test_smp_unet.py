@@ -1,12 +1,16 @@
 """The U-Net of segmentation_models_pytorch: the package's own outputs, and no flow."""
 
+from pathlib import Path
+
 import pytest
 import torch
+from helpers import TINY_DATA, TINY_RUN, run_command
 from torch import nn
 
 from restoration.backbone import Encoder, SmpUNet
 from restoration.errors import UserError
 from restoration.estimator import Identity
+from restoration.train import main
 
 smp = pytest.importorskip("segmentation_models_pytorch", reason="an extra, [benchmark]")
 
@@ -40,3 +44,11 @@ def test_a_flow_is_refused():
     features = network.encode(images, Identity()(images, None))
     with pytest.raises(UserError, match="no input for the time: train it with experiment=blur_erase_mse"):
         network(images, torch.tensor([0.5]), features)
+
+
+@pytest.mark.slow
+def test_it_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    network = ["backbone=smp_unet", "backbone.encoder.model=resnet18", "backbone.encoder.weights=random"]
+    size = ["data.image_size=64", "trainer.max_steps=2"]
+    assert run_command(main, "experiment=blur_erase_mse", *network, *TINY_DATA, *TINY_RUN, *size) == 0
