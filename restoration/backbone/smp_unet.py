@@ -22,7 +22,7 @@ class SmpUNet(Backbone):
         encoder: of the initial estimate; with stem=imagenet and a resnet34, the network is the package's own.
 
     Raises:
-        UserError: the package is not installed; in `forward`, t is not 0.
+        UserError: the package is not installed; the encoder's strides are not 2, 4, 8, …; in `forward`, t is not 0.
     """
 
     def __init__(self, encoder: Encoder) -> None:
@@ -36,6 +36,11 @@ class SmpUNet(Backbone):
         self.encoder = encoder
         self.stride = encoder.strides[-1]
         depth = len(encoder.strides)
+        if encoder.strides != [2**level for level in range(1, depth + 1)] or depth > len(WIDTHS):
+            raise UserError(
+                f"backbone=smp_unet: the encoder's maps have strides {encoder.strides}; its decoder needs 2, 4, 8, … "
+                "up to 32, as a ResNet has them"
+            )
         widths = WIDTHS[-depth:]
         # The package counts the image itself as the finest map.
         self.decoder = UnetDecoder((3, *encoder.channels), widths, n_blocks=depth)

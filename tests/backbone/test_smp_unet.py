@@ -46,6 +46,11 @@ def test_a_flow_is_refused():
         network(images, torch.tensor([0.5]), features)
 
 
+def test_an_encoder_without_a_map_at_half_resolution_is_refused():
+    with pytest.raises(UserError, match=r"strides \[4, 8, 16, 32\]; its decoder needs 2, 4, 8"):
+        SmpUNet(Encoder("convnext_atto", "random", "imagenet"))
+
+
 @pytest.mark.slow
 def test_it_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)

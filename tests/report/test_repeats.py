@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import yaml
 from rich.console import Console
+from rich.table import Table
 
 from restoration.compare import main
 from restoration.report.folder import Report, find
-from restoration.report.repeats import setups, sign_flip, spread, tables
+from restoration.report.repeats import _add_row, setups, sign_flip, spread, tables
 
 
 def run(folder: Path, seed: int, top1: float, loss: str = "cross_entropy", fold: int | None = None) -> Report:
@@ -102,3 +103,11 @@ def test_the_reference_is_the_one_that_is_asked_for(tmp_path: Path):
     second = [run(tmp_path / f"b{seed}", seed, 0.6 + seed / 10, "focal") for seed in range(2)]
     assert "differences to digits loss.name=cross_entropy" in text([*first, *second])
     assert "differences to digits loss.name=focal" in text([*first, *second], second[1])
+
+
+def test_a_config_is_named_in_its_first_row_alone():
+    table = Table("config", "metric")
+    for name, metric in (("one", "psnr"), ("one", "ssim"), ("two", "psnr"), ("one", "psnr")):
+        _add_row(table, name, metric)
+    assert list(table.columns[0].cells) == ["one", "", "two", "one"]
+    assert [row.end_section for row in table.rows] == [False, True, True, False]
